@@ -1,0 +1,117 @@
+"""The only place that sleeps or retries: every wait has a reason, a deadline and what it saw last."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from tenacity import RetryCallState, Retrying
+
+from imagecheck import progress
+from imagecheck.errors import StepFailed
+from imagecheck.redact import redact
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Ready(Generic[T]):
+    """The probe found what was waited for."""
+
+    value: T
+
+
+@dataclass(frozen=True)
+class NotYet:
+    """The probe saw something else; ``seen`` says what, for the status line and for the time-out."""
+
+    seen: str
+
+
+@dataclass(frozen=True)
+class Seen(Generic[T]):
+    """The answer and when it became true: after ``last_no``, by ``first_yes`` (seconds since the epoch, harness)."""
+
+    value: T
+    last_no: float
+    first_yes: float
+
+
+class TimedOut(StepFailed):
+    """The deadline passed: the sentence names the reason, the seconds waited and what was seen last."""
+
+
+def until(
+    probe: Callable[[], Ready[T] | NotYet],
+    *,
+    reason: str,
+    deadline: float,
+    interval: float,
+    transient: tuple[type[BaseException], ...] = (),
+    step: str = "",
+    since: float | None = None,
+    remedy: str = "",
+    monotonic: Callable[[], float] = time.monotonic,
+    wall: Callable[[], float] = time.time,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Seen[T]:
+    """Ask ``probe`` every ``interval`` seconds until it is Ready; TimedOut after ``deadline`` seconds.
+
+    The probe is always asked once more at the deadline. It may raise StepFailed to end the wait at once (a fault
+    is evidence, not patience); exceptions of the types in ``transient`` count as NotYet, all others pass through.
+    When the first answer is yes already, ``last_no`` is ``since`` (epoch seconds; the request's time, say) or
+    else the start of the wait. ``monotonic``, ``wall`` and ``sleep`` are for tests.
+    """
+    began = monotonic()
+    epoch = wall() - began  # one reading: a clock that is set meanwhile cannot make the interval negative
+    last_no = since if since is not None else epoch + began
+    asked = began
+    seen = "nothing yet"
+
+    def ask() -> Ready[T] | NotYet:
+        nonlocal asked, last_no, seen
+        asked = monotonic()
+        try:
+            answer = probe()
+        except StepFailed:
+            raise
+        except transient as error:
+            answer = NotYet(str(error) or type(error).__name__)
+        if isinstance(answer, NotYet):
+            last_no = epoch + asked  # the state was looked at after this moment
+            seen = redact(answer.seen)
+            waiting.update(seen)
+        return answer
+
+    def again(state: RetryCallState) -> bool:
+        return state.outcome is not None and not state.outcome.failed and isinstance(state.outcome.result(), NotYet)
+
+    def too_late(_: RetryCallState) -> bool:
+        return monotonic() - began >= deadline
+
+    def rest(_: RetryCallState) -> float:
+        now = monotonic()
+        # A steady beat from question to question, but never a probe without a rest.
+        left = max(interval - (now - asked), interval / 10)
+        return max(0.0, min(left, deadline - (now - began)))
+
+    def give_up(_: RetryCallState) -> Ready[T] | NotYet:
+        waited = monotonic() - began
+        raise TimedOut(step, f"waited {waited:.0f} s for {reason}; seen last: {seen}", remedy=remedy)
+
+    # quiet: the step that waits has its own line.
+    with progress.phase(reason, quiet=True) as waiting:
+        answer = Retrying(
+            retry=again, stop=too_late, wait=rest, sleep=sleep, retry_error_callback=give_up, reraise=True
+        )(ask)
+    first_yes = epoch + monotonic()
+    assert isinstance(answer, Ready)
+    return Seen(answer.value, min(last_no, first_yes), first_yes)
+
+
+def pause(seconds: float, *, reason: str, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Rest for ``seconds``, visibly: for the few cases where there is nothing to ask."""
+    with progress.phase(reason, quiet=True):
+        sleep(seconds)
