@@ -195,10 +195,9 @@ def _process(
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """End the process group: ask first, insist after a few seconds."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
+        # Gone already, or root's: then its own end of the pipe tells it.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, number)
-        except (ProcessLookupError, PermissionError):
-            pass  # gone already, or root's: then its own end of the pipe tells it
         try:
             process.wait(timeout=_GRACE)
         except subprocess.TimeoutExpired:

@@ -84,7 +84,7 @@ def _site(table: Mapping[str, Any], file: Path) -> Site:
             values[key] = value
     site = Site(**values)
     if site.acceleration not in ACCELERATIONS:
-        raise UsageError(f"{file}: 'acceleration' is {site.acceleration!r}: give \"kvm\", \"tcg\" or nothing")
+        raise UsageError(f"{file}: 'acceleration' is {site.acceleration!r}: give 'kvm', 'tcg' or nothing")
     if site.guest_config:
         _learn_from(site.guest_config, file)
     return site
@@ -113,7 +113,7 @@ def _learn_from(config: Path, file: Path) -> None:
     try:
         text = config.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: 'guest_config' names {config}, which is not a readable text file: {error}") from error
+        raise UsageError(f"{file}: 'guest_config' names {config}, which cannot be read as text: {error}") from error
     # Very short values are left to redact's patterns: learning "guest" would blank that word everywhere.
     for secret in [*_SECRET.findall(text), *_IN_URL.findall(text)]:
         if len(secret) >= 8:
