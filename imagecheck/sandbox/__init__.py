@@ -1,0 +1,204 @@
+"""A real OpenStack with Trove in one folder, for those who have none.
+
+``up`` makes the folder once (packages, schemas, accounts, networks), then boots it under a throw-away layer: every
+``up`` is the same pristine cloud. Nothing is installed into the host but the packages that ``host.py`` names, and
+nothing listens on it: all ports live in the sandbox's own network namespace.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import yaml
+
+from imagecheck import __version__, progress, site
+from imagecheck.errors import StepFailed, UsageError
+from imagecheck.sandbox import acceleration, container, host, objects, provision, releases, rootfs, services
+from imagecheck.sandbox.container import Container
+from imagecheck.sandbox.folder import Folder, Secrets, free_plan, write_private
+from imagecheck.site import Site
+
+_UNKNOWN = {"keypair": objects.KEYPAIR, "mgmt_network_id": "", "mgmt_security_group_id": ""}
+
+
+def up(release: str = releases.DEFAULT, *, yes: bool = False) -> Site:
+    """A running sandbox of ``release``; makes the folder first when there is none.
+
+    Raises UsageError (no rights, packages missing, unknown release) and StepFailed (which unit, its last lines).
+    """
+    folder = Folder.of(releases.get(release))
+    host.ensure(yes=yes)
+    with _locked(folder):
+        if (live := container.running(folder)) and folder.site.exists():
+            progress.note(f"the sandbox {release} is up already")
+            live.plug()
+            return site.load(folder.site)
+        container.discard(folder) if folder.plan.exists() else None
+        if not folder.ready.exists():
+            _create(folder)
+        return _boot(folder)
+
+
+def down(release: str = releases.DEFAULT) -> bool:
+    """Stop the sandbox and drop all that was written since ``up``. False when none was running."""
+    folder = Folder.of(releases.get(release))
+    if not folder.plan.exists():
+        return False
+    with _locked(folder):
+        was_up = container.running(folder) is not None
+        with progress.phase(f"stop the sandbox {release}"):
+            folder.load_plan()
+            container.discard(folder)
+            folder.site.unlink(missing_ok=True)
+        return was_up
+
+
+def destroy(release: str = releases.DEFAULT) -> None:
+    """Stop the sandbox and remove its folder."""
+    folder = Folder.of(releases.get(release))
+    down(release)
+    with _locked(folder):
+        shutil.rmtree(folder.path, ignore_errors=True)
+
+
+def running(release: str = releases.DEFAULT) -> Container | None:
+    """The running container, or None."""
+    folder = Folder.of(releases.get(release))
+    return container.running(folder) if folder.plan.exists() else None
+
+
+def require_running(release: str) -> Container:
+    """The running container; UsageError with the command to start it otherwise."""
+    found = running(release)
+    if found is None:
+        raise UsageError(f"the sandbox {release} is not running: start it with 'imagecheck sandbox up'")
+    found.folder.load_plan()
+    return found
+
+
+def _create(folder: Folder) -> None:
+    """Make the folder anew; what an interrupted attempt left is removed first, a failed one is kept for a look."""
+    release = folder.release
+    if not release.proven:
+        progress.note(f"the release {release.name} ({release.openstack}) has not been proven end to end")
+    began = time.monotonic()
+    shutil.rmtree(folder.path, ignore_errors=True)
+    folder.path.mkdir(parents=True, mode=0o700)
+    folder.save_plan(free_plan(folder.path, host.routed_networks()), Secrets.fresh())
+    with progress.phase(f"make the sandbox {release.name} (once)"):
+        rootfs.make(folder)
+        rootfs.configure(folder, _UNKNOWN | _virtualization(_accelerate(folder)))
+        rootfs.choose_units(folder)
+        live = container.start(folder, pristine=False, target="imagecheck-base.target")
+        try:
+            provision.databases(live)
+            provision.schemas(live)
+            provision.bootstrap(live)
+            made = _objects(live)
+            live.halt()
+        except BaseException:
+            container.discard(folder)
+            raise
+        known = {"mgmt_network_id": made.mgmt_network_id, "mgmt_security_group_id": made.mgmt_security_group_id}
+        rootfs.configure(folder, _UNKNOWN | known | _virtualization(_accelerate(folder)))
+        shutil.copyfile(folder.root / "etc/trove/trove-guestagent.conf", folder.guest_config)
+        folder.guest_config.chmod(0o600)
+        write_private(
+            folder.ready,
+            json.dumps({"imagecheck": __version__, "openstack": release.openstack,
+                        "seconds": round(time.monotonic() - began, 1)}),
+        )  # fmt: skip
+
+
+def _objects(live: Container) -> objects.Objects:
+    folder = live.folder
+    with progress.phase("services, accounts, networks") as phase:
+        live.run(["systemctl", "--no-block", "isolate", "multi-user.target"])
+        services.wait_identity(live)
+        admin = objects.connect(folder)
+        phase.update("accounts and endpoints")
+        objects.accounts(folder, admin)
+        services.wait_apis(live)
+        phase.update("networks, flavors, keypair")
+        made = objects.networks(folder)
+        objects.compute(folder)
+        provision.discover_hosts(live)
+        return made
+
+
+def _boot(folder: Folder) -> Site:
+    """Start the provisioned folder under a fresh layer and wait for every service."""
+    container.require_free(folder)
+    began = time.monotonic()
+    with progress.phase(f"start the sandbox {folder.release.name}"):
+        live = container.start(folder, pristine=True)
+        try:
+            services.wait_apis(live)
+            admin = objects.connect(folder)
+            services.wait_compute(live, admin)
+            services.wait_trove(live)
+        except StepFailed as error:
+            # what is wrong was said with its log; the container stays for 'imagecheck sandbox shell'
+            error.remedy = error.remedy or "look inside with 'imagecheck sandbox shell', then 'imagecheck sandbox down'"
+            raise
+        except BaseException:
+            container.discard(folder)
+            raise
+    write_private(folder.clouds, yaml.safe_dump({"clouds": objects.clouds(folder)}))
+    here = Site(
+        cloud=objects.ADMIN,
+        tenant_cloud=objects.TENANT,
+        clouds_file=folder.clouds,
+        management_network="mgmt",
+        tenant_network="tenant",
+        flavor=objects.FLAVOR,
+        guest_config=folder.guest_config,
+        guest_key=folder.guest_key,
+        injected_owner="trove",
+        injected_group="trove",
+        sandbox=True,
+        acceleration=_accelerate(folder),
+    )
+    site.dump(here, folder.site)
+    progress.note(
+        f"OpenStack {folder.release.openstack} is up in {time.monotonic() - began:.0f} s: "
+        f"OS_CLIENT_CONFIG_FILE={folder.clouds} OS_CLOUD={objects.TENANT}"
+    )
+    return here
+
+
+def _accelerate(folder: Folder) -> str:
+    """What guests run on, found out once for a folder."""
+    known = folder.path / "acceleration"
+    if not known.exists():
+        found = "tcg"
+        if os.access("/dev/kvm", os.R_OK | os.W_OK):
+            found = acceleration.detect(acceleration.fetch_kernel(folder.root, folder.path))
+        known.write_text(found)
+    return known.read_text()
+
+
+def _virtualization(found: str) -> dict[str, str]:
+    """Nova's [libvirt] for it; without hardware help no CPU model is better than QEMU's own."""
+    if found == "kvm":
+        return {"virt_type": "kvm", "cpu_mode": "host-model"}
+    return {"virt_type": "qemu", "cpu_mode": "none"}
+
+
+@contextmanager
+def _locked(folder: Folder) -> Iterator[None]:
+    """One command at a time on a folder; the lock goes with its process."""
+    folder.path.parent.mkdir(parents=True, exist_ok=True)
+    with folder.lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress.note(f"another imagecheck works on the sandbox {folder.release.name}; waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,134 @@
+"""The root file system folder: Debian's packages by mmdebstrap, then our settings written over them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from string import Template
+
+from imagecheck import hostcmd, mirror, progress
+from imagecheck.errors import StepFailed
+from imagecheck.sandbox.folder import Folder, Secrets
+
+_LEAN = ("man", "doc", "locale", "info", "help", "lintian", "bug")
+_PORTS_OF_UWSGI = ("keystone", "glance", "placement", "nova", "neutron", "cinder")
+
+
+def make(folder: Folder) -> None:
+    """Fill ``folder.root`` with the release's packages, about 2.3 GB; StepFailed with mmdebstrap's last lines."""
+    release = folder.release
+    archive = mirror.debian()
+    folder.root.mkdir(parents=True)
+    argv = [
+        "mmdebstrap", "--variant=apt", "--components=main", "--format=directory",
+        f"--include={','.join(release.packages)}",
+        '--aptopt=APT::Install-Recommends "false"',
+        # a snapshot mirror's Release file may be older than apt likes
+        '--aptopt=Acquire::Check-Valid-Until "false"',
+        *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _LEAN),
+        "--dpkgopt=force-unsafe-io",
+        release.suite, str(folder.root), archive,
+    ]  # fmt: skip
+    with progress.phase(f"Debian {release.suite} with OpenStack {release.openstack}") as phase:
+
+        def on_line(line: str) -> None:
+            if line.startswith("I: "):
+                phase.update(line[3:].split(" (")[0])
+
+        hostcmd.stream(argv, on_line=on_line, step="sandbox root file system")
+
+
+def configure(folder: Folder, extra: Mapping[str, str]) -> None:
+    """Write the settings tree (``files/``) into the folder and choose its units; may be repeated."""
+    addresses, keys = folder.load_plan()
+    values = {
+        "hostname": folder.release.name,
+        "ip": str(addresses.sandbox),
+        "host_ip": str(addresses.host),
+        "mgmt_ip": str(addresses.broker),
+        "tenant_ip": str(addresses.tenant_sandbox),
+        "transport_url": f"rabbit://imagecheck:{keys.broker}@127.0.0.1:5672/",
+        "guest_transport_url": f"rabbit://imagecheck:{keys.broker}@{addresses.broker}:5672/",
+        "broker_user": "imagecheck",
+        "broker_password": keys.broker,
+        "nova_api_database": database_url("nova_api", keys),
+        **extra,
+    }
+    _write_tree(resources.files("imagecheck.sandbox") / "files", folder.root, folder, values)
+    _slim_uwsgi(folder.root)
+
+
+def choose_units(folder: Folder) -> None:
+    """Enable and mask by the release's table."""
+    for verb, units in (("enable", folder.release.enable), ("mask", folder.release.mask)):
+        hostcmd.run(["systemctl", f"--root={folder.root}", verb, *units], step="sandbox units", timeout=60)
+
+
+def database_url(name: str, keys: Secrets) -> str:
+    """SQLAlchemy URL of one of the databases, over MariaDB's socket (it does not listen on TCP)."""
+    socket = "unix_socket=/run/mysqld/mysqld.sock&charset=utf8mb4"
+    return f"mysql+pymysql://openstack:{keys.database}@localhost/{name}?{socket}"
+
+
+def _service_values(service: str, folder: Folder) -> dict[str, str]:
+    addresses, keys = folder.load_plan()
+
+    def auth(user: str) -> str:
+        return "\n".join((
+            f"auth_url = http://{addresses.sandbox}:5000/v3", "auth_type = password", f"username = {user}",
+            f"password = {keys.service}", "project_name = service", "user_domain_name = Default",
+            "project_domain_name = Default", "region_name = RegionOne",
+        ))  # fmt: skip
+
+    authtoken = "\n".join((
+        f"www_authenticate_uri = http://{addresses.sandbox}:5000/v3", auth(service).rsplit("\n", 1)[0],
+        "service_token_roles_required = true", "service_token_roles = service",
+        "memcached_servers = 127.0.0.1:11211",
+    ))  # fmt: skip
+    return {
+        "auth": auth(service),
+        "auth_nova": auth("nova"),
+        "authtoken": authtoken,
+        "database": database_url(service, keys),
+    }
+
+
+def _write_tree(source: Traversable, root: Path, folder: Folder, values: Mapping[str, str]) -> None:
+    def walk(node: Traversable, relative: Path) -> None:
+        for child in sorted(node.iterdir(), key=lambda item: item.name):
+            path = relative / child.name
+            if child.is_dir():
+                walk(child, path)
+            elif child.name not in ("__init__.py",):
+                service = path.parts[1] if path.parts[0] == "etc" and len(path.parts) > 2 else ""
+                text = Template(child.read_text()).substitute({**values, **_service_values(service, folder)})
+                _write(root / path, text)
+
+    walk(source, Path())
+
+
+def _write(path: Path, text: str) -> None:
+    """Keep owner and mode of a package's own file; what starts with #! is a program."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = not path.exists()
+    path.write_text(text)
+    if fresh:
+        path.chmod(0o755 if text.startswith("#!") else 0o644)
+
+
+def _slim_uwsgi(root: Path) -> None:
+    """One process and four threads for each API: eight processes each would want 6 GB."""
+    wanted = {"processes": "1", "threads": "4", "plugins": "python3"}
+    for service in _PORTS_OF_UWSGI:
+        for path in sorted((root / "etc" / service).glob("*-uwsgi.ini")):
+            lines = []
+            for line in path.read_text().splitlines():
+                key = line.split("=")[0].strip()
+                if key == "apparmor-profile":
+                    continue
+                lines.append(f"{key} = {wanted[key]}" if key in wanted and not line.startswith("#") else line)
+            path.write_text("\n".join(lines) + "\n")
+    if not any((root / "etc" / "keystone").glob("*-uwsgi.ini")):
+        raise StepFailed("sandbox settings", "the keystone package brought no uwsgi settings: is the suite right?")
