@@ -176,7 +176,7 @@ class Container:
         os.kill(self.leader.pid, _HALT)
 
         def ended() -> Ready[None] | NotYet:
-                return NotYet("it is still shutting down") if self.nspawn.alive() else Ready(None)
+            return NotYet("it is still shutting down") if self.nspawn.alive() else Ready(None)
 
         waits.until(ended, reason="the sandbox to shut down", deadline=90, interval=0.2, step=_STEP)
         self.folder.running.unlink(missing_ok=True)

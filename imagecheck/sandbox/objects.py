@@ -154,6 +154,4 @@ def compute(folder: Folder) -> None:
         step="sandbox keypair", timeout=30,
     )  # fmt: skip
     trove = connect(folder, user="trove", project="service", password=keys.service)
-    trove.compute.create_keypair(
-        name=KEYPAIR, public_key=folder.guest_key.with_suffix(".pub").read_text().strip()
-    )
+    trove.compute.create_keypair(name=KEYPAIR, public_key=folder.guest_key.with_suffix(".pub").read_text().strip())
