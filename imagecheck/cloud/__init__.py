@@ -1,0 +1,1 @@
+"""OpenStack as imagecheck uses it: connect, look before touching, make, write down, remove."""
