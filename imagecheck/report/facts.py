@@ -1,0 +1,73 @@
+"""What a report is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from imagecheck.errors import StepFailed
+from imagecheck.launch import Event, Offset, Timeline
+
+Outcome = Literal["passed", "failed", "skipped", "error"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The subject of a run and the circumstances without which its numbers mean nothing."""
+
+    image: str  # the definition's name, or the file's
+    image_sha256: str
+    release: str  # OpenStack release: "epoxy"
+    acceleration: str  # "kvm", "tcg", "" = unknown
+    datastore: str = ""  # "mariadb 11.8"
+    cloud: str = ""  # entry of clouds.yaml
+    sandbox: bool = False
+    version: str = ""  # imagecheck's own
+    started: float = 0.0  # seconds since the epoch, harness
+    steps: Mapping[str, float] = field(default_factory=dict)  # step of the road -> seconds, in order
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One measured start: the bare boot or the Trove launch."""
+
+    kind: Literal["boot", "launch"]
+    timeline: Timeline
+    events: tuple[Event, ...] = ()
+    offsets: tuple[Offset, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """As it is called in reports."""
+        return "bare boot" if self.kind == "boot" else "Trove launch"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check and what became of it; ``sentence`` is its docstring's first."""
+
+    id: str
+    sentence: str
+    stage: str
+    outcome: Outcome
+    seconds: float
+    cause: str = ""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One sentence that a person can act on, with where it was seen, what to try and where the evidence lies."""
+
+    step: str
+    sentence: str
+    seen: str = ""
+    remedy: str = ""
+    evidence: str = ""
+
+    @classmethod
+    def of(cls, error: BaseException, evidence: str = "") -> Fault:
+        """From any error; only StepFailed knows more than its sentence."""
+        if isinstance(error, StepFailed):
+            return cls(error.step, error.sentence, error.seen, error.remedy, evidence)
+        return cls("", str(error) or type(error).__name__, evidence=evidence)

@@ -1,0 +1,136 @@
+"""The two JSON documents. ``schema`` grows when a reader of the old one would break; new keys do not count."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from imagecheck.launch import Event, Offset, Phase
+from imagecheck.redact import redact
+from imagecheck.report.facts import Check, Fault, Measured, Run
+
+SCHEMA = 1
+
+
+def timings_table(run: Run, measured: Iterable[Measured]) -> dict[str, Any]:
+    """timings.json: every event, clock offset and phase of each measured start, with uncertainties.
+
+    All times are seconds; those of events are since the epoch on their own clock, ``start`` of a phase is since
+    the origin of its timeline.
+    """
+    table: dict[str, Any] = _safe({"schema": SCHEMA, **_head(run), "starts": {m.kind: _start(m) for m in measured}})
+    return table
+
+
+def report_table(
+    run: Run, checks: Iterable[Check], measured: Iterable[Measured] = (), fault: Fault | None = None
+) -> dict[str, Any]:
+    """report.json: each check with its sentence and outcome, and where the road broke if it did."""
+    checks = list(checks)
+    counts: dict[str, int] = {}
+    for check in checks:
+        counts[check.outcome] = counts.get(check.outcome, 0) + 1
+    bad = fault is not None or counts.get("failed", 0) > 0 or counts.get("error", 0) > 0
+    table: dict[str, Any] = _safe(
+        {
+            "schema": SCHEMA,
+            **_head(run),
+            # A run without a single passed check proves nothing.
+            "verdict": "failed" if bad else "passed" if counts.get("passed") else "nothing checked",
+            "counts": counts,
+            "steps": [{"step": step, "seconds": _round(seconds)} for step, seconds in run.steps.items()],
+            "checks": [
+                {
+                    "id": check.id,
+                    "sentence": check.sentence,
+                    "stage": check.stage,
+                    "outcome": check.outcome,
+                    "seconds": _round(check.seconds),
+                    "cause": check.cause,
+                }
+                for check in checks
+            ],
+            "seconds": {one.kind: _round(one.timeline.seconds) for one in measured},
+            "fault": None if fault is None else _fault(fault),
+        }
+    )
+    return table
+
+
+def _head(run: Run) -> dict[str, Any]:
+    return {
+        "imagecheck": run.version,
+        "started": datetime.fromtimestamp(run.started, UTC).isoformat(timespec="seconds") if run.started else None,
+        "image": {"name": run.image, "sha256": run.image_sha256},
+        "datastore": run.datastore,
+        "release": run.release,
+        "acceleration": run.acceleration,
+        "cloud": run.cloud,
+        "sandbox": run.sandbox,
+    }
+
+
+def _start(one: Measured) -> dict[str, Any]:
+    return {
+        "origin": one.timeline.origin,
+        "seconds": _round(one.timeline.seconds),
+        "uncertainty": _round(one.timeline.uncertainty),
+        "phases": [_phase(phase) for phase in one.timeline.phases],
+        "missing": dict(one.timeline.missing),
+        "events": [_event(event) for event in one.events],
+        "offsets": [_offset(offset) for offset in one.offsets],
+    }
+
+
+def _phase(phase: Phase) -> dict[str, Any]:
+    return {
+        "name": phase.name,
+        "start": _round(phase.start),
+        "seconds": _round(phase.seconds),
+        "uncertainty": _round(phase.uncertainty),
+        "note": phase.note,
+    }
+
+
+def _event(event: Event) -> dict[str, Any]:
+    return {
+        "name": event.name,
+        "source": event.source,
+        "clock": event.clock,
+        "earliest": event.earliest,
+        "latest": event.latest,
+        "resolution": event.resolution,
+    }
+
+
+def _offset(offset: Offset) -> dict[str, Any]:
+    return {"clock": offset.clock, "seconds": offset.seconds, "uncertainty": offset.uncertainty}
+
+
+def _fault(fault: Fault) -> dict[str, str]:
+    return {
+        "step": fault.step,
+        "sentence": fault.sentence,
+        "seen": fault.seen,
+        "remedy": fault.remedy,
+        "evidence": fault.evidence,
+    }
+
+
+def _round(seconds: float) -> float:
+    return round(seconds, 6)  # microseconds: finer than any source
+
+
+def _safe(value: Any) -> Any:  # JSON in, JSON out
+    """Redacted, and JSON as every reader understands it: NaN and infinity become null."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {redact(str(key)): _safe(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_safe(item) for item in value]
+    return value

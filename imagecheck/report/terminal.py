@@ -1,0 +1,96 @@
+"""Lines for a terminal: where the time went, and what failed. Pure: text in, text out."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+
+from imagecheck.launch import Phase
+from imagecheck.redact import redact
+from imagecheck.report.facts import Fault, Measured
+
+_NARROWEST_BAR = 8  # columns; with less, the numbers stand alone
+_WIDEST_NAME = 36
+_LABEL = 17  # columns of "FAILED", "seen in", ... in the design's picture
+# Guest consoles are full of escape sequences, which must not reach the terminal of the person who reads.
+_ESCAPES = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+)
+_ASCII = str.maketrans({"…": "...", "→": "->", "±": "+/-", "×": "x", "█": "#", "▏": "|", "–": "-", "’": "'", "·": "."})
+
+
+def clean(text: str) -> str:
+    """Redacted and free of control characters, line ends excepted."""
+    return _ESCAPES.sub("", redact(text).replace("\r\n", "\n"))
+
+
+def plain(text: str) -> str:
+    """The same in ASCII, for streams that can do no more."""
+    return text.translate(_ASCII).encode("ascii", "replace").decode("ascii")
+
+
+def timeline_lines(measured: Measured, *, width: int = 80, unicode: bool = True, circumstances: str = "") -> list[str]:
+    """One line per phase with a bar where it lies in the whole; then what was not seen, and why.
+
+    ``width`` in columns; ``circumstances`` ("tcg, epoxy") stands beside the total.
+    """
+    phases = measured.timeline.phases
+    head = measured.title
+    if phases:
+        head += f"  {measured.timeline.seconds:.1f} s ± {measured.timeline.uncertainty:.1f} s"
+    else:
+        head += "  not measured"
+    if circumstances:
+        head += f"  ({circumstances})"
+    lines = _wrapped(clean(head), width, "", "  ")
+
+    name_width = min(max((len(phase.name) for phase in phases), default=0), _WIDEST_NAME, max(8, width - 14))
+    bar_width = width - name_width - 14
+    for phase in phases:
+        bar = _bar(phase, measured.timeline.seconds, bar_width, unicode) if bar_width >= _NARROWEST_BAR else ""
+        name, *more = textwrap.wrap(clean(phase.name), name_width) or [""]
+        lines.append(f"  {name:<{name_width}} {phase!s:>9}  {bar}".rstrip())
+        lines += [f"  {part}" for part in more]
+        if phase.note:
+            lines += _wrapped(clean(phase.note), width, "    ", "    ")
+    for event, reason in measured.timeline.missing.items():
+        lines += _wrapped(clean(f"not seen: {event}, {reason}"), width, "  ", "    ")
+    return lines if unicode else [plain(line) for line in lines]
+
+
+def _bar(phase: Phase, whole: float, columns: int, unicode: bool) -> str:
+    if whole <= 0:
+        return ""
+    left = round(phase.start / whole * columns)
+    right = round((phase.start + phase.seconds) / whole * columns)
+    block, sliver = ("█", "▏") if unicode else ("#", "|")
+    left = min(left, columns - 1)
+    return " " * left + (block * (right - left) if right > left else sliver)
+
+
+def fault_lines(fault: Fault, *, width: int = 100, unicode: bool = True) -> list[str]:
+    """The block that stands before any traceback: what failed, where it was seen, what to try, where to look."""
+    rows = [
+        ("FAILED", f"{fault.step}   {fault.sentence}" if fault.step else fault.sentence),
+        ("seen in", fault.seen),
+        ("try", fault.remedy),
+        ("evidence", fault.evidence),
+    ]
+    lines: list[str] = []
+    for label, text in rows:
+        if not text:
+            continue
+        # The first row reads across; the others stand in a column below it.
+        lead = "FAILED  " if label == "FAILED" else f"        {label:<{_LABEL - 8}}"
+        for part in clean(text).splitlines():
+            if part.strip():
+                lines += _wrapped(part.strip(), width, lead, " " * _LABEL)
+                lead = " " * _LABEL
+    return lines if unicode else [plain(line) for line in lines]
+
+
+def _wrapped(text: str, width: int, first: str, rest: str) -> list[str]:
+    return textwrap.wrap(
+        text, max(width, len(rest) + 20), initial_indent=first, subsequent_indent=rest, break_on_hyphens=False,
+        break_long_words=False,
+    ) or [first.rstrip()]  # fmt: skip
