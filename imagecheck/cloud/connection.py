@@ -66,7 +66,7 @@ def _login(site: Site, entry: str) -> Connection:
         config = openstack.config.OpenStackConfig(config_files=files, app_name="imagecheck")
     except openstack.exceptions.ConfigException as error:
         raise UsageError(f"{where}: {_one_line(error)}: correct the file") from error
-    known = sorted(config.get_cloud_names())
+    known = sorted(set(config.get_cloud_names()) - {"defaults"})  # openstacksdk's name for "no entry at all"
     if entry not in known:
         names = ", ".join(known) or "none"
         raise UsageError(f"{where} has no entry {entry!r} (it has: {names}): name one with --cloud or OS_CLOUD")

@@ -49,7 +49,19 @@ class Owner:
     cloud: str
     tenant_cloud: str
     clouds_file: str
+    guest_config: str
     sandbox: bool
+
+    @property
+    def site(self) -> Site:
+        """Enough of the site to remove things there."""
+        return Site(
+            cloud=self.cloud,
+            tenant_cloud=self.tenant_cloud,
+            clouds_file=Path(self.clouds_file) if self.clouds_file else None,
+            guest_config=Path(self.guest_config) if self.guest_config else None,
+            sandbox=self.sandbox,
+        )
 
 
 class Ledger:
@@ -76,6 +88,7 @@ class Ledger:
             cloud=site.cloud,
             tenant_cloud=site.tenant_cloud,
             clouds_file=str(site.clouds_file or ""),
+            guest_config=str(site.guest_config or ""),
             sandbox=site.sandbox,
         )
         ledger = cls(folder / f"{run}.jsonl", owner)

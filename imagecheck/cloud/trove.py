@@ -51,6 +51,11 @@ class Shown:
         return (self.status, self.operating_status) == ("ACTIVE", "HEALTHY")
 
     @property
+    def heartbeat(self) -> str:
+        """When Trove last took a heartbeat of the agent (moves with each; 1 s resolution)."""
+        return str(self.raw.get("service_status_updated") or "")
+
+    @property
     def summary(self) -> str:
         """Both states in a few words, for status lines."""
         return f"{self.status}/{self.operating_status or '-'}"
@@ -251,6 +256,12 @@ def ping(cloud: Cloud, instance_id: str) -> None:
         cloud.trove_admin.client.get(f"/mgmt/instances/{instance_id}/rpc_ping")
 
 
+def ask_delete(cloud: Cloud, instance_id: str) -> None:
+    """The owner's DELETE, without waiting."""
+    with asking(STEP, "delete the instance"):
+        cloud.trove_tenant.instances.delete(instance_id)
+
+
 def delete(cloud: Cloud, instance_id: str, *, name: str = "", deadline: float = DELETE_DEADLINE) -> None:
     """Delete an instance in whatever state it is and wait until nothing of it is left.
 
@@ -270,7 +281,7 @@ def delete(cloud: Cloud, instance_id: str, *, name: str = "", deadline: float = 
                 # Deleting before the server exists would leave a server behind that Trove no longer knows.
                 if not shown.server_id and _younger(shown, seconds=60):
                     return waits.NotYet("BUILD, no server yet")
-                cloud_reset(cloud, instance_id)
+                reset(cloud, instance_id)
             with asking(STEP, "delete the instance"):
                 cloud.trove_admin.instances.delete(instance_id)
         except Missing:
@@ -309,7 +320,7 @@ def delete(cloud: Cloud, instance_id: str, *, name: str = "", deadline: float = 
             ) from None
 
 
-def cloud_reset(cloud: Cloud, instance_id: str) -> None:
+def reset(cloud: Cloud, instance_id: str) -> None:
     """Set task and service status back (admin), so that Trove lets go of an instance."""
     with asking(STEP, "reset the instance's status"):
         cloud.trove_admin.instances.reset_status(instance_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ class Guest:
         """
         wrapped = f"sudo -n sh -c {shlex.quote(command)}" if sudo else command
         done = hostcmd.run(
-            ["ssh", "-F", self.folder / "config", "guest", "--", wrapped],
+            self.argv(wrapped),
             check=False,
             timeout=timeout,
             input=input,
@@ -95,6 +96,10 @@ class Guest:
             )
         return done
 
+    def argv(self, command: str) -> list[str]:
+        """The command line that runs ``command`` in the guest, for the few callers that talk with it."""
+        return ["ssh", "-F", str(self.folder / "config"), "guest", "--", command]
+
     def read(self, path: str) -> str:
         """The text of a file in the guest; raises StepFailed when it is not there."""
         return self.run(f"cat -- {shlex.quote(path)}", check=True).stdout
@@ -103,8 +108,13 @@ class Guest:
         """The kernel's id of this boot."""
         return self.run("cat /proc/sys/kernel/random/boot_id", sudo=False, check=True).stdout.strip()
 
-    def wait(self, *, deadline: float, since: float | None = None, not_boot: str = "") -> waits.Seen[str]:
-        """Wait for a login; returns the boot id. ``not_boot``: until that boot is over."""
+    def wait(
+        self, *, deadline: float, not_boot: str = "", meanwhile: Callable[[], None] = lambda: None
+    ) -> waits.Seen[str]:
+        """Wait for a login; returns the boot id. ``not_boot``: until that boot is over.
+
+        ``meanwhile`` is called before each try; what it raises ends the wait.
+        """
 
         def answers() -> waits.Ready[str] | waits.NotYet:
             boot = self.boot_id()
@@ -113,6 +123,7 @@ class Guest:
             return waits.Ready(boot)
 
         def probe() -> waits.Ready[str] | waits.NotYet:
+            meanwhile()
             try:
                 return answers()
             except (NoAnswer, StepFailed) as error:
@@ -125,7 +136,6 @@ class Guest:
             deadline=deadline,
             interval=2,
             step=STEP,
-            since=since,
             remedy="check the management network's security group (tcp/22), the key and the login user",
         )
 

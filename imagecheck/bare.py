@@ -1,0 +1,214 @@
+"""The bare boot: Nova, a config drive and files made by us, so that image and agent are seen without Trove."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagecheck import waits
+from imagecheck.broker import Address, Broker, BrokerUnreachable
+from imagecheck.cloud import network, nova
+from imagecheck.cloud.connection import Cloud, Hiccup
+from imagecheck.cloud.ledger import Ledger
+from imagecheck.cloud.preflight import Surroundings
+from imagecheck.definition import Definition
+from imagecheck.errors import StepFailed, UsageError
+from imagecheck.guest import agent as inside
+from imagecheck.guest import config_drive, console, ssh
+from imagecheck.launch.collect import Edges
+from imagecheck.outcomes import Agent, BareBoot, Injected
+
+CONF_D = "/etc/trove/conf.d"  # Trove's injected_config_location, default since Victoria (trove/common/cfg.py)
+ACTIVE_DEADLINE = 180  # seconds
+SSH_DEADLINE = 420
+CLOUD_INIT_DEADLINE = 240
+AGENT_DEADLINE = 180
+CONSOLE_EVERY = 10.0  # seconds between two looks at the console
+FATAL = ("panic", "emergency", "initramfs", "GRUB", "firmware")
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What every boot of one road shares."""
+
+    cloud: Cloud
+    ledger: Ledger
+    where: Surroundings
+    definition: Definition
+    run: str
+    key: Path
+    broker: Broker
+    brokers: tuple[Address, ...]
+
+
+def inject(ground: Ground) -> Injected:
+    """Make a guest_info.conf with a fresh id and take the site's trove-guestagent.conf as it is."""
+    site, definition = ground.cloud.site, ground.definition
+    if site.guest_config is None:
+        raise UsageError(
+            "the site names no 'guest_config': give the trove-guestagent.conf that this cloud's taskmanager injects"
+        )
+    guest_id = str(uuid.uuid4())
+    info, config = f"{CONF_D}/guest_info.conf", f"{CONF_D}/trove-guestagent.conf"
+    files = {
+        info: config_drive.guest_info(
+            guest_id=guest_id,
+            manager=definition.datastore.manager,
+            version=definition.datastore.version,
+            tenant=ground.cloud.tenant_project,
+        ),
+        config: site.guest_config.read_text(encoding="utf-8"),
+    }
+    owner, group = site.injected_owner, site.injected_group
+    user_data = config_drive.cloud_config(files, f"{owner}:{group}")
+    return Injected(guest_id, files, owner, group, info, config, user_data)
+
+
+def boot(ground: Ground, *, image: str, public_key: str, edges: Edges) -> tuple[BareBoot, float, float]:
+    """Boot ``image`` through Nova on both networks, tenant first as Trove does. Waits for ACTIVE.
+
+    Returns it with the begin and end of the create request (epoch seconds, harness).
+    """
+    run, where = ground.run, ground.where
+    injected = inject(ground)
+    nova.create_keypair(ground.cloud, ground.ledger, run, public_key)
+    network.ssh_group(ground.cloud, ground.ledger, run, run)
+    ground.ledger.intend("queue", injected.guest_id)
+    server, began, accepted = nova.boot(
+        ground.cloud,
+        ground.ledger,
+        name=run,
+        run=run,
+        image=image,
+        flavor=where.flavor.id,
+        networks=[where.tenant.id, where.management.id],
+        group=run,
+        keypair=run,
+        user_data=injected.user_data,
+    )
+    active = nova.wait_active(ground.cloud, server.id, deadline=ACTIVE_DEADLINE, since=began)
+    edges.saw("nova_active", active.last_no, active.first_yes)
+    server = active.value
+    management, tenant = server.address(where.management.name), server.address(where.tenant.name)
+    if not management:
+        raise StepFailed(
+            nova.STEP,
+            f"the server has no address on the network {where.management.name!r}",
+            seen=f"addresses: {dict(server.addresses)}",
+        )
+    return BareBoot(server, injected, management, tenant), began, accepted
+
+
+def consumers(ground: Ground, guest_id: str) -> int:
+    """Consumers of the agent's queue; 0 without a queue. Raises BrokerUnreachable."""
+    queue = ground.broker.queue(guest_id)
+    return queue.consumers if queue else 0
+
+
+def watch_connected(ground: Ground, guest_id: str, edges: Edges) -> Callable[[], None]:
+    """A look at the broker for the loops that wait for something else; silent when the broker cannot be asked."""
+    asked = True
+
+    def look() -> None:
+        nonlocal asked
+        if asked:
+            try:
+                edges.look("broker_connected", time.time, lambda: consumers(ground, guest_id) > 0)
+            except BrokerUnreachable:
+                asked = False
+
+    return look
+
+
+def login(ground: Ground, bare: BareBoot, key: Path, edges: Edges) -> ssh.Guest:
+    """Wait for SSH and for the end of cloud-init; a console that shows the end of the boot ends the wait at once."""
+    guest = ssh.Guest(bare.management, ground.definition.login, key, bare.server.id, ground.cloud.site.jump)
+    look = watch_connected(ground, bare.injected.guest_id, edges)
+    last_console = time.monotonic()
+
+    def meanwhile() -> None:
+        nonlocal last_console
+        look()
+        if time.monotonic() - last_console >= CONSOLE_EVERY:
+            last_console = time.monotonic()
+            alarm_ends(ground.cloud, bare.server.id)
+
+    guest.wait(deadline=SSH_DEADLINE, meanwhile=meanwhile)
+
+    def finished() -> waits.Ready[None] | waits.NotYet:
+        look()
+        done = guest.run("cat /run/cloud-init/result.json", sudo=False)
+        return waits.Ready(None) if done.rc == 0 else waits.NotYet("cloud-init still works")
+
+    try:
+        waits.until(
+            finished,
+            reason="cloud-init to finish",
+            deadline=CLOUD_INIT_DEADLINE,
+            interval=1,
+            transient=(ssh.NoAnswer,),
+            step="guest",
+            remedy="see cloud-init.log in the evidence",
+        )
+    except BaseException:
+        guest.forget()
+        raise
+    return guest
+
+
+def alarm_ends(cloud: Cloud, server_id: str) -> None:
+    """StepFailed when the console shows that this boot will not get any further."""
+    try:
+        alarms = console.alarms(nova.console(cloud, server_id))
+    except (Hiccup, StepFailed):
+        return
+    for alarm in alarms:
+        if any(word in alarm.meaning for word in FATAL):
+            raise StepFailed("guest", alarm.meaning, seen=f"console line {alarm.number}: {alarm.line}")
+
+
+def observe_agent(ground: Ground, bare: BareBoot, guest: ssh.Guest, edges: Edges) -> Agent:
+    """Watch until the agent consumes from its queue or the deadline passes; then say what there is. Judges nothing."""
+    unit, guest_id = ground.definition.agent_unit, bare.injected.guest_id
+    unasked = ""
+    began = time.monotonic()
+
+    def connected() -> waits.Ready[None] | waits.NotYet:
+        nonlocal unasked
+        if not unasked:
+            try:
+                if edges.look("broker_connected", time.time, lambda: consumers(ground, guest_id) > 0):
+                    return waits.Ready(None)
+                return waits.NotYet("0 consumers on its queue")
+            except BrokerUnreachable as error:
+                unasked = str(error)
+        if _to_brokers(ground, guest, unit):
+            return waits.Ready(None)
+        return waits.NotYet("no connection from the agent to a broker")
+
+    with contextlib.suppress(waits.TimedOut):  # the checks say what is wrong, from what is seen below
+        waits.until(
+            connected,
+            reason="the guest agent to consume from its queue",
+            deadline=AGENT_DEADLINE,
+            interval=1,
+            transient=(ssh.NoAnswer,),
+        )
+    return Agent(
+        unit=inside.unit(guest, unit),
+        seconds=time.monotonic() - began,
+        brokers=tuple(one.shown for one in ground.brokers),
+        dials=tuple(inside.dial(guest, one.host, one.port) for one in ground.brokers),
+        connections=tuple(_to_brokers(ground, guest, unit)),
+        queue=None if unasked else ground.broker.queue(guest_id),
+        unasked=unasked,
+    )
+
+
+def _to_brokers(ground: Ground, guest: ssh.Guest, unit: str) -> list[inside.Connection]:
+    ports = {one.port for one in ground.brokers}
+    return [one for one in inside.connections(guest, unit) if one.port in ports]

@@ -1,0 +1,91 @@
+"""From what the user typed to an image's definition and a site: every mistake is one sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagecheck import definition as definitions
+from imagecheck import sandbox, site
+from imagecheck.definition import Datastore, Definition
+from imagecheck.errors import UsageError
+from imagecheck.imagefile import ImageFile, inspect
+from imagecheck.site import Site
+
+SITE_FILE = "imagecheck.toml"  # an operator's site, in the folder where pytest starts
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One image to check; ``file`` is given when the user named one, else it is built."""
+
+    name: str
+    definition: Definition
+    file: ImageFile | None
+
+
+def image(named: str, datastore: str = "") -> Choice:
+    """``named`` is a known definition, the path of one (.toml), or an image file.
+
+    An image file needs ``datastore`` ("mariadb:11.8"). Raises UsageError.
+    """
+    path = Path(named).expanduser()
+    if named.endswith(".toml") or named in definitions.known():
+        known = definitions.load(named)
+        return Choice(known.name, _with_datastore(known, datastore) if datastore else known, None)
+    if path.exists() or "/" in named or path.suffix in (".qcow2", ".img", ".raw"):
+        if not datastore:
+            raise UsageError(
+                f"--image {named}: what it serves is not known: say it with --datastore NAME:VERSION "
+                "(the version is the tag of the database's container image)"
+            )
+        return Choice(path.stem, _for_file(path, datastore), inspect(path))
+    names = definitions.known()
+    near = difflib.get_close_matches(named, names, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names) or 'none'}, or give a file's path"
+    raise UsageError(f"--image {named}: there is no such definition and no such file: {hint}")
+
+
+def split_datastore(text: str) -> tuple[str, str]:
+    """("mariadb", "11.8") from "mariadb:11.8". Raises UsageError."""
+    name, separator, version = text.partition(":")
+    if not separator or not name.strip() or not version.strip():
+        raise UsageError(f"--datastore {text}: give NAME:VERSION, for example mariadb:11.8")
+    return name.strip(), version.strip()
+
+
+def _with_datastore(known: Definition, text: str) -> Definition:
+    name, version = split_datastore(text)
+    if name != known.datastore.name:
+        raise UsageError(f"--datastore {text}: the definition {known.name!r} is for {known.datastore.name}")
+    container = f"{known.datastore.container.rpartition(':')[0] or name}:{version}"
+    return dataclasses.replace(known, datastore=Datastore(name, version, known.datastore.manager, container))
+
+
+def _for_file(path: Path, text: str) -> Definition:
+    """A foreign image is asked what the shipped definition of its datastore is asked (login, agent unit, needs)."""
+    name, _ = split_datastore(text)
+    for known in map(definitions.load, definitions.known()):
+        if known.datastore.name == name:
+            like = _with_datastore(known, text)
+            return dataclasses.replace(like, name=path.stem, source=None, description=str(path))
+    served = sorted({definitions.load(one).datastore.name for one in definitions.known()})
+    raise UsageError(f"--datastore {text}: no definition serves {name!r} (there are: {', '.join(served) or 'none'})")
+
+
+def place(cloud: str = "", site_file: str = "", release: str = "", *, yes: bool = False) -> Site:
+    """The site to use: a site file, an entry of clouds.yaml (also $OS_CLOUD), or else the sandbox, started on demand.
+
+    Raises UsageError, and StepFailed when the sandbox does not come up.
+    """
+    entry = cloud or os.environ.get("OS_CLOUD", "")
+    file = Path(site_file) if site_file else Path(SITE_FILE)
+    if site_file or file.is_file():
+        found = site.load(file)
+        return dataclasses.replace(found, cloud=entry) if cloud else found
+    if entry:
+        return Site(cloud=entry, tenant_cloud=entry)
+    return sandbox.up(release, yes=yes) if release else sandbox.up(yes=yes)

@@ -1,0 +1,328 @@
+"""The road of one image on one cloud, from definition to database: each step is made once, when it is first needed.
+
+A step that breaks keeps its sentence. Whoever needs it next learns that it was not reached, instead of trying again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from imagecheck import __version__, bare, broker, build, disk, evidence, measure, progress, service
+from imagecheck.bare import Ground
+from imagecheck.choice import Choice
+from imagecheck.cloud import cleanup, connection, glance, nova
+from imagecheck.cloud.ledger import Ledger
+from imagecheck.cloud.preflight import preflight
+from imagecheck.cloud.trove import Version
+from imagecheck.errors import ImagecheckError, StepFailed
+from imagecheck.guest import config_drive, console, ssh
+from imagecheck.imagefile import ImageFile
+from imagecheck.launch import collect
+from imagecheck.outcomes import Agent, BareBoot, Gone, Launch, Operation, Serving
+from imagecheck.report import Fault, Folder, Measured, Run
+from imagecheck.site import Site
+
+T = TypeVar("T")
+
+
+class NotReached(ImagecheckError):
+    """An earlier check has told already why ``step`` broke."""
+
+    def __init__(self, step: str, sentence: str) -> None:
+        super().__init__(f"not reached: {step}: {sentence}")
+
+
+class Road:
+    """One image's way. The methods are the steps; calling one walks as far as it needs."""
+
+    def __init__(self, choice: Choice, site: Callable[[], Site], folder: Folder, *, release: str = "") -> None:
+        self.choice = choice
+        self.folder = folder
+        self.run = f"imagecheck-{datetime.now(UTC):%m%d-%H%M%S}-{secrets.token_hex(3)}"
+        self.faults: list[Fault] = []
+        self.measured: list[Measured] = []
+        self.seconds: dict[str, float] = {}  # step -> its own time, without that of the steps it called for
+        self.accounting = ""
+        self._release = release
+        self._began = time.time()
+        self._find_site = site
+        self._site: Site | None = None
+        self._made: dict[str, Any] = {}
+        self._broken: dict[str, ImagecheckError] = {}
+        self._inner: list[float] = []
+        self._open = contextlib.ExitStack()
+        self._private = Path(tempfile.mkdtemp(prefix="imagecheck-run-"))
+        self._edges = {"boot": collect.Edges(), "launch": collect.Edges()}
+
+    def _step(self, step: str, make: Callable[[], T]) -> T:
+        if step in self._made:
+            found: T = self._made[step]
+            return found
+        if step in self._broken:
+            error = self._broken[step]
+            raise NotReached(step, getattr(error, "sentence", "") or str(error))
+        began = time.monotonic()
+        self._inner.append(0.0)
+        try:
+            with progress.phase(f"{self.choice.name}: {step}"):
+                made = self._made[step] = make()
+            return made
+        except ImagecheckError as error:
+            if not isinstance(error, NotReached) and error not in self._broken.values():
+                self._broken[step] = error
+                self._keep_evidence(step, error)
+            raise
+        finally:
+            took = time.monotonic() - began
+            self.seconds[step] = took - self._inner.pop()
+            if self._inner:
+                self._inner[-1] += took
+
+    def _keep_evidence(self, step: str, error: ImagecheckError) -> None:
+        path = evidence.save(self.folder, step, error, self._made.get("cloud"))
+        fault = Fault.of(error, str(path))
+        self.faults.append(fault if fault.step else Fault(step, fault.sentence, evidence=str(path)))
+
+    # ---- the image
+
+    def image_file(self) -> ImageFile:
+        """Built or taken from the cache; or the file that was named."""
+        return self._step("image file", lambda: self.choice.file or build.build(self.choice.definition))
+
+    def disk(self) -> disk.Disk:
+        """The image opened read-only until the road is closed."""
+        return self._step("look inside", lambda: self._open.enter_context(disk.opened(self.image_file())))
+
+    # ---- the cloud
+
+    def cloud(self) -> Ground:
+        """Logged in, looked around, ledger begun: nothing is made before this."""
+        return self._step("cloud", self._enter_cloud)
+
+    def _enter_cloud(self) -> Ground:
+        self._site = site = self._find_site()
+        cloud = connection.connect(site)
+        file = self._made.get("image file")
+        where = preflight(cloud, self.choice.definition.needs, virtual_size=file.virtual_size if file else 0)
+        brokers = tuple(broker.addresses(site.guest_config)) if site.guest_config else ()
+        key, self._public = ssh.keypair(self._private)
+        talk = broker.Broker(brokers)
+        self._open.callback(talk.close)
+        ledger = Ledger.new(self.run, site)
+        return Ground(cloud, ledger, where, self.choice.definition, self.run, key, talk, brokers)
+
+    def image(self) -> glance.GlanceImage:
+        """The image in Glance."""
+
+        def upload() -> glance.GlanceImage:
+            file, ground = self.image_file(), self.cloud()
+            return glance.upload(ground.cloud, ground.ledger, file, name=self.run, run=self.run)
+
+        return self._step("Glance image", upload)
+
+    # ---- the bare boot
+
+    def server(self) -> BareBoot:
+        """A server booted through Nova by the harness alone."""
+
+        def boot() -> BareBoot:
+            image, ground = self.image(), self.cloud()
+            made, began, accepted = bare.boot(
+                ground, image=image.id, public_key=self._public, edges=self._edges["boot"]
+            )
+            self._boot_times = (began, accepted)
+            return made
+
+        return self._step("Nova server", boot)
+
+    def guest(self) -> ssh.Guest:
+        """SSH to the bare boot, cloud-init done."""
+
+        def login() -> ssh.Guest:
+            server, ground = self.server(), self.cloud()
+            guest = bare.login(ground, server, ground.key, self._edges["boot"])
+            self._open.callback(guest.forget)
+            return guest
+
+        return self._step("guest", login)
+
+    def console(self) -> str:
+        """The bare boot's console once its guest is up, without control sequences."""
+
+        def read() -> str:
+            self.guest()
+            return console.clean(nova.console(self.cloud().cloud, self.server().server.id))
+
+        return self._step("console", read)
+
+    def config_drive(self) -> config_drive.ConfigDrive:
+        """The bare boot's config drive from inside."""
+        return self._step("config drive", lambda: config_drive.read(self.guest()))
+
+    def agent(self) -> Agent:
+        """The guest agent of the bare boot, watched until it consumes from its queue."""
+        return self._step(
+            "guest agent",
+            lambda: bare.observe_agent(self.cloud(), self.server(), self.guest(), self._edges["boot"]),
+        )
+
+    def boot_times(self) -> Measured:
+        """Where the time of the bare boot went."""
+
+        def take() -> Measured:
+            guest, ground = self.guest(), self.cloud()
+            self.agent()
+            found = measure.look(ground, guest, self.server().server.id)
+            return measure.boot(found, self._boot_times, self._edges["boot"])
+
+        return self._measured("boot timings", take)
+
+    def release_server(self) -> None:
+        """Remove the bare boot's server: nothing needs it any more, and the hypervisor has better things to do."""
+        if "Nova server" in self._made and "cloud" in self._made:
+            if "guest" in self._made:
+                self._made["guest"].forget()
+            ground: Ground = self._made["cloud"]
+            with progress.phase(f"{self.choice.name}: remove the bare boot"):
+                cleanup.clean(ground.cloud, ground.ledger, only=("server", "queue"))
+            error = StepFailed("Nova server", "its server has been removed, no later check seemed to need it")
+            for step in ("Nova server", "guest"):
+                self._made.pop(step, None)
+                self._broken[step] = error
+
+    # ---- Trove
+
+    def version(self) -> Version:
+        """The image as a datastore version."""
+        return self._step("datastore version", lambda: service.register(self.cloud(), self.image().id))
+
+    def launch(self) -> Launch:
+        """A Trove instance, ACTIVE and HEALTHY."""
+
+        def go() -> Launch:
+            version, ground, edges = self.version(), self.cloud(), self._edges["launch"]
+            self._asked = asked = service.ask(ground, version)
+            shown = service.wait_healthy(ground, asked, edges)
+            self._healthy_at = time.time()
+            made = service.look_around(ground, asked, shown, self._healthy_at - asked.began)
+            self._open.callback(made.guest.forget)
+            # Now: a restart would move the container's start.
+            self._launch_look = measure.look(ground, made.guest, made.server.id)
+            return made
+
+        return self._step("Trove instance", go)
+
+    def serving(self) -> Serving:
+        """SQL over the tenant network, one row written."""
+
+        def serve() -> Serving:
+            launch = self.launch()
+            return service.serve(launch, self._asked.password, self._healthy_at, self._edges["launch"])
+
+        return self._step("database", serve)
+
+    def launch_times(self) -> Measured:
+        """Where the time of the Trove launch went."""
+
+        def take() -> Measured:
+            self.launch()
+            with contextlib.suppress(ImagecheckError):
+                self.serving()
+            return measure.launch(self._launch_look, (self._asked.began, self._asked.accepted), self._edges["launch"])
+
+        return self._measured("launch timings", take)
+
+    def stopped(self) -> Operation:
+        """The database stopped through Trove."""
+        return self._operation("stop", service.stop)
+
+    def started(self) -> Operation:
+        """The database started again after the stop."""
+        self.stopped()
+        return self._operation("start", service.start)
+
+    def restarted(self) -> Operation:
+        """The database restarted through Trove."""
+        return self._operation("restart", service.restart)
+
+    def rebooted(self) -> Operation:
+        """The server rebooted through Trove."""
+        return self._operation("reboot", service.reboot)
+
+    def nova_rebooted(self) -> Operation:
+        """The server rebooted by Nova, behind Trove's back."""
+        return self._operation("reboot by Nova", service.nova_reboot)
+
+    def deleted(self) -> Gone:
+        """The instance deleted by its owner: the end of the road, nothing works on it afterwards."""
+
+        def delete() -> Gone:
+            launch = self.launch()
+            gone = service.delete(self.cloud(), launch, self.run)
+            self._broken["Trove instance"] = StepFailed("Trove instance", "it has been deleted by an earlier check")
+            self._made.pop("Trove instance")
+            return gone
+
+        return self._step("delete", delete)
+
+    def _operation(self, step: str, act: Callable[[Ground, Launch, Serving], Operation]) -> Operation:
+        return self._step(step, lambda: act(self.cloud(), self.launch(), self.serving()))
+
+    def _measured(self, step: str, take: Callable[[], Measured]) -> Measured:
+        found = self._step(step, take)
+        if found not in self.measured:
+            self.measured.append(found)
+        return found
+
+    # ---- the end
+
+    def facts(self) -> Run:
+        """The circumstances of this run, for reports."""
+        file: ImageFile | None = self._made.get("image file")
+        store = self.choice.definition.datastore
+        site = self._site
+        return Run(
+            image=self.choice.name,
+            image_sha256=file.sha256 if file else "",
+            release=self._release,
+            acceleration=site.acceleration if site else "",
+            datastore=f"{store.name} {store.version}",
+            cloud=site.cloud if site else "",
+            sandbox=site.sandbox if site else False,
+            version=__version__,
+            started=self._began,
+            steps=dict(self.seconds),
+        )
+
+    def close(self) -> list[str]:
+        """Remove everything that was made, in the cloud and here. Returns what is left, a line each."""
+        left: list[str] = []
+        try:
+            if ground := self._made.get("cloud"):
+                left = self._clean(ground)
+        finally:
+            self._open.close()
+            shutil.rmtree(self._private, ignore_errors=True)
+        return left
+
+    def _clean(self, ground: Ground) -> list[str]:
+        left: list[str] = []
+        try:
+            if ground.ledger.open:
+                with progress.phase(f"{self.choice.name}: remove what this run made"):
+                    left = cleanup.clean(ground.cloud, ground.ledger)
+        finally:
+            made, still = len(ground.ledger.entries), len(ground.ledger.open)
+            self.accounting = f"made {made}, removed {made - still}, left {still}"
+            if still:
+                self.accounting += ": `imagecheck gc` removes the rest"
+            ground.ledger.retire()
+        return left
