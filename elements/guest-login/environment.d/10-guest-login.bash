@@ -1,0 +1,1 @@
+export DIB_GUEST_LOGIN=${DIB_GUEST_LOGIN:-debian}
