@@ -91,6 +91,12 @@ class Road:
         fault = Fault.of(error, str(path))
         self.faults.append(fault if fault.step else Fault(step, fault.sentence, evidence=str(path)))
 
+    def check_failed(self, check: str, sentence: str, cause: str) -> None:
+        """A check's assertion failed: keep what explains it and tell it with the faults of the road."""
+        failure = StepFailed(check, cause or sentence)
+        path = evidence.save(self.folder, check, failure, self._made.get("cloud"))
+        self.faults.append(Fault(check, cause or sentence, evidence=str(path)))
+
     # ---- the image
 
     def image_file(self) -> ImageFile:

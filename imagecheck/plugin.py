@@ -1,0 +1,441 @@
+"""The pytest plugin: options, fixtures, order, reports. The only module that knows pytest; it decides nothing else.
+
+Nothing happens without ``--image``. With it, each image walks its road once per session (run.Road); fixtures are
+the steps of that road, checks are ordinary tests that ask for them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+
+from imagecheck.errors import ImagecheckError, UsageError
+
+if TYPE_CHECKING:
+    from imagecheck.cloud.connection import Cloud
+    from imagecheck.cloud.trove import Version
+    from imagecheck.definition import Definition
+    from imagecheck.disk import Disk
+    from imagecheck.guest.config_drive import ConfigDrive
+    from imagecheck.guest.ssh import Guest
+    from imagecheck.imagefile import ImageFile
+    from imagecheck.outcomes import Agent, BareBoot, Gone, Launch, Operation, Serving
+    from imagecheck.report import Measured
+    from imagecheck.run import Road
+    from imagecheck.session import Session
+
+T = TypeVar("T")
+STAGES = ("disk", "boot", "service")
+BARE = {"server", "guest", "console", "config_drive", "agent", "boot_times"}
+SERVICE = {"version", "instance", "database", "launch", "stopped", "started", "restarted", "rebooted",
+           "nova_rebooted", "deleted"}  # fmt: skip
+_KEY = pytest.StashKey["Session"]()
+
+
+# fmt: off
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("imagecheck", "guest images for OpenStack Trove")
+    group.addoption(
+        "--image",
+        action="append",
+        default=[],
+        metavar="NAME|FILE",
+        help="check this image: a definition (see `imagecheck images`) or a qcow2/raw file; repeatable",
+    )
+    group.addoption(
+        "--datastore",
+        default="",
+        metavar="NAME:VERSION",
+        help="what an image file serves; VERSION is the tag of the database's container image",
+    )
+    group.addoption(
+        "--cloud",
+        default="",
+        metavar="ENTRY",
+        help="entry of clouds.yaml with admin rights (default: $OS_CLOUD, else the sandbox)",
+    )
+    group.addoption(
+        "--site",
+        default="",
+        metavar="FILE",
+        help="what the cloud's APIs do not tell: networks, keys (default: imagecheck.toml)",
+    )
+    group.addoption("--release", default="", metavar="NAME", help="release of the sandbox (default: epoxy)")
+    group.addoption("--stage", choices=STAGES, default=STAGES[-1], help="stop after this stage")
+    group.addoption("--report", default="report", metavar="DIR", help="where reports and evidence go (default: report)")
+    group.addoption("--yes", action="store_true", help="the sandbox may install the packages that it names")
+# fmt: on
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "stage(name): disk, boot or service: how far an image has to get for this check")
+    if not config.option.image:
+        return
+    from imagecheck.session import Session
+
+    option = config.option
+    with _usage():
+        session = Session(
+            images=option.image, datastore=option.datastore, cloud=option.cloud, site=option.site,
+            release=option.release, report=Path(option.report), yes=option.yes,
+        )  # fmt: skip
+    config.stash[_KEY] = session
+    if config.args_source is not config.ArgsSource.ARGS:
+        from imagecheck import paths
+
+        with _usage():
+            config.args = [str(paths.shipped("suite"))]
+    session.progress_to(_Beside(config))
+    if not _worker(config):
+        signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt("SIGTERM")
+
+
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    # One worker walks the whole road of an image: its steps are made once, and in order.
+    if config.option.image and getattr(config.option, "dist", "no") != "no":
+        config.option.dist = "loadgroup"
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if session := config.stash.get(_KEY, None):
+        session.end()
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    session = config.stash.get(_KEY, None)
+    return [session.header()] if session else []
+
+
+# ---- collection
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "road" not in metafunc.fixturenames:
+        return
+    session = metafunc.config.stash.get(_KEY, None)
+    if session is None:
+        nothing = pytest.param(None, id="no image", marks=pytest.mark.skip(reason="needs --image NAME"))
+        metafunc.parametrize("road", [nothing], indirect=True, scope="session")
+        return
+    grouped = metafunc.config.pluginmanager.hasplugin("xdist")
+    params = [
+        pytest.param(name, id=name, marks=[pytest.mark.xdist_group(name)] if grouped else []) for name in session.names
+    ]
+    metafunc.parametrize("road", params, indirect=True, scope="session")
+
+
+def _stage(item: pytest.Item) -> int:
+    """Index in STAGES: as marked, else by the fixtures that the check asks for."""
+    if mark := item.get_closest_marker("stage"):
+        if not mark.args or mark.args[0] not in STAGES:
+            raise pytest.UsageError(f"{item.nodeid}: stage{mark.args} is none of {', '.join(STAGES)}")
+        return STAGES.index(mark.args[0])
+    asked = set(getattr(item, "fixturenames", ()))
+    return 2 if asked & SERVICE else 1 if "walked" in asked else 0
+
+
+def _image(item: pytest.Item) -> str:
+    spec = getattr(item, "callspec", None)
+    return str(spec.params.get("road") or "") if spec else ""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    session = config.stash.get(_KEY, None)
+    if session is None:
+        return
+    last = STAGES.index(config.option.stage)
+    beyond = [item for item in items if _image(item) and _stage(item) > last]
+    if beyond:
+        config.hook.pytest_deselected(items=beyond)
+    kept = [item for item in items if item not in set(beyond)]
+    # The road's order, image by image; whatever is no check of an image keeps its place before them.
+    order = ["", *session.names]
+    items[:] = sorted(kept, key=lambda item: (order.index(_image(item)), _stage(item) if _image(item) else 0))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Say what is wrong with the cloud before anything is built or made."""
+    config = session.config
+    mine = config.stash.get(_KEY, None)
+    if mine is None or config.option.collectonly or _worker(config):
+        return
+    needed = {_image(item) for item in session.items if "walked" in getattr(item, "fixturenames", ())}
+    _early(mine, needed - {""})
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    config = session.config
+    mine = config.stash.get(_KEY, None)
+    # With -n the controller collects nothing, and a worker's usage error would not end the run.
+    if mine and not _worker(config) and getattr(config.option, "dist", "no") != "no" and config.option.stage != "disk":
+        with _usage(stop=True):
+            mine.look_ahead()
+
+
+def _early(mine: Session, images: set[str]) -> None:
+    for name in mine.names:
+        if name in images:
+            with _usage(stop=True):
+                mine.road(name).cloud()
+
+
+@contextlib.contextmanager
+def _usage(*, stop: bool = False) -> Iterator[None]:
+    """Bad input: one sentence and exit code 4. ``stop``: other failures end the session too, with exit code 1."""
+    try:
+        yield
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from error
+    except ImagecheckError as error:
+        if not stop:
+            raise
+        pytest.exit(str(error), returncode=1)
+
+
+# ---- fixtures: the steps of the road
+
+
+def _reach(step: Callable[[], T]) -> T:
+    from imagecheck.run import NotReached
+
+    try:
+        return step()
+    except NotReached as earlier:
+        pytest.skip(str(earlier))
+
+
+@pytest.fixture(scope="session")
+def road(request: pytest.FixtureRequest) -> Road:
+    """The way of one image; checks ask for its steps below instead."""
+    found: Road = request.config.stash[_KEY].road(request.param)
+    return found
+
+
+@pytest.fixture
+def definition(road: Road) -> Definition:
+    """What the image is said to be."""
+    return road.choice.definition
+
+
+@pytest.fixture
+def image_file(road: Road) -> ImageFile:
+    """The image file, built or taken from the cache."""
+    return _reach(road.image_file)
+
+
+@pytest.fixture
+def disk(road: Road) -> Disk:
+    """The image opened read-only: ``disk.host`` (testinfra) and ``disk.root``."""
+    return _reach(road.disk)
+
+
+@pytest.fixture
+def walked(road: Road) -> Road:
+    """The road once its cloud is reached: what every step in a cloud begins with."""
+    _reach(road.cloud)
+    return road
+
+
+@pytest.fixture
+def cloud(walked: Road) -> Cloud:
+    """Connections to the cloud, as administrator and as an ordinary project."""
+    return walked.cloud().cloud
+
+
+@pytest.fixture
+def server(walked: Road) -> BareBoot:
+    """A server that the harness booted through Nova, with what it was given."""
+    return _reach(walked.server)
+
+
+@pytest.fixture
+def guest(walked: Road) -> Guest:
+    """SSH to that server; ``guest.host`` is a testinfra host with sudo."""
+    return _reach(walked.guest)
+
+
+@pytest.fixture
+def console(walked: Road) -> str:
+    """That server's serial console once it was up."""
+    return _reach(walked.console)
+
+
+@pytest.fixture
+def config_drive(walked: Road) -> ConfigDrive:
+    """The config drive, and what cloud-init says of its data source."""
+    return _reach(walked.config_drive)
+
+
+@pytest.fixture
+def agent(walked: Road) -> Agent:
+    """The guest agent, watched from inside and from the broker."""
+    return _reach(walked.agent)
+
+
+@pytest.fixture
+def boot_times(walked: Road) -> Measured:
+    """Where the time of the bare boot went."""
+    return _reach(walked.boot_times)
+
+
+@pytest.fixture
+def version(walked: Road) -> Version:
+    """The image as a registered datastore version."""
+    return _reach(walked.version)
+
+
+@pytest.fixture
+def instance(walked: Road) -> Launch:
+    """A Trove instance as it was when it became ACTIVE and HEALTHY."""
+    return _reach(walked.launch)
+
+
+@pytest.fixture
+def database(walked: Road) -> Serving:
+    """SQL over the tenant network, with one row written."""
+    return _reach(walked.serving)
+
+
+@pytest.fixture
+def launch(walked: Road) -> Measured:
+    """Where the time of the Trove launch went."""
+    return _reach(walked.launch_times)
+
+
+@pytest.fixture
+def stopped(walked: Road) -> Operation:
+    """What came of stopping the database through Trove."""
+    return _reach(walked.stopped)
+
+
+@pytest.fixture
+def started(walked: Road) -> Operation:
+    """What came of starting it again."""
+    return _reach(walked.started)
+
+
+@pytest.fixture
+def restarted(walked: Road) -> Operation:
+    """What came of restarting the database through Trove."""
+    return _reach(walked.restarted)
+
+
+@pytest.fixture
+def rebooted(walked: Road) -> Operation:
+    """What came of rebooting the server through Trove."""
+    return _reach(walked.rebooted)
+
+
+@pytest.fixture
+def nova_rebooted(walked: Road) -> Operation:
+    """What came of rebooting the server through Nova, behind Trove's back."""
+    return _reach(walked.nova_rebooted)
+
+
+@pytest.fixture
+def deleted(walked: Road) -> Gone:
+    """What is left after the instance was deleted."""
+    return _reach(walked.deleted)
+
+
+# ---- reports
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    session = item.config.stash.get(_KEY, None)
+    if session is None or not _image(item):
+        return report
+    error = call.excinfo.value if call.excinfo else None
+    if isinstance(error, ImagecheckError):
+        report.longrepr = str(error)  # the sentence; a traceback of ours would tell nobody anything
+    sentence = " ".join((getattr(getattr(item, "function", None), "__doc__", None) or item.name).split())
+    if report.when == "setup":
+        item.user_properties += [("stage", STAGES[_stage(item)]), ("check", sentence)]
+    session.take(_image(item), item.name, STAGES[_stage(item)], sentence, report, error)
+    return report
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """The bare boot goes as soon as no check that is still to come asks for it."""
+    session = item.config.stash.get(_KEY, None)
+    if session is None or nextitem is None or not (name := _image(item)):
+        return
+    items = item.session.items
+    rest = items[items.index(item) + 1 :]
+    if not any(_image(other) == name and BARE & set(getattr(other, "fixturenames", ())) for other in rest):
+        session.road(name).release_server()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    config = session.config
+    mine = config.stash.get(_KEY, None)
+    if mine is None:
+        return
+    left = mine.finish()
+    if left and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if _worker(config):
+        config.workeroutput["imagecheck"] = mine.told  # type: ignore[attr-defined]
+        return
+    from _pytest.junitxml import xml_key
+
+    if xml := config.stash.get(xml_key, None):
+        for name, value in mine.properties():
+            xml.add_global_property(name, value)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object | None) -> None:
+    mine = node.config.stash.get(_KEY, None)
+    if mine and error is None:
+        mine.told += getattr(node, "workeroutput", {}).get("imagecheck", [])
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if (mine := config.stash.get(_KEY, None)) is None:
+        return
+    for told in mine.told:
+        terminalreporter.section(f"imagecheck {told['image']}")
+        for line in told["lines"]:
+            terminalreporter.write_line(line)
+
+
+def _worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+class _Beside:
+    """The real standard error, past pytest's capture; begins a new line when pytest has left one half written."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._plugins = config.pluginmanager
+        self._stream = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace")
+        self.encoding = "utf-8"
+
+    def write(self, text: str) -> int:
+        if reporter := self._plugins.get_plugin("terminalreporter"):
+            reporter.ensure_newline()
+            reporter.flush()
+        return self._stream.write(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()

@@ -1,0 +1,187 @@
+"""All images of one run: their roads, what became of their checks, and the reports at the end. Knows no pytest."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, TextIO, cast
+
+from imagecheck import choice, progress
+from imagecheck.cloud import connection
+from imagecheck.cloud.preflight import preflight
+from imagecheck.errors import ImagecheckError, StepFailed
+from imagecheck.report import (
+    Check,
+    Folder,
+    fault_lines,
+    properties,
+    report_table,
+    timeline_lines,
+    timings_table,
+)
+from imagecheck.report.files import slug
+from imagecheck.run import NotReached, Road
+from imagecheck.site import Site
+
+MOST_EVIDENCE = 3  # failed assertions per image whose evidence is saved; a broken image fails many at once
+
+
+class Report(Protocol):
+    """What is used of a test report."""
+
+    when: Any
+    outcome: Any
+    duration: float
+    longrepr: Any
+
+
+@dataclass
+class _Image:
+    choice: choice.Choice
+    road: Road | None = None
+    checks: dict[str, Check] | None = None
+    saved: int = 0
+
+
+class Session:
+    """Made once from the options; raises UsageError for every mistake that can be known without a cloud."""
+
+    def __init__(
+        self, *, images: Sequence[str], datastore: str, cloud: str, site: str, release: str, report: Path, yes: bool
+    ) -> None:
+        self._cloud, self._site_file, self._release, self._yes = cloud, site, release, yes
+        self._report = report
+        self._site: Site | None = None
+        self._images: dict[str, _Image] = {}
+        self._finished = False
+        self._open = contextlib.ExitStack()
+        self.told: list[dict[str, Any]] = []  # per image, JSON-able: lines for the terminal, properties for JUnit
+        for named in images:
+            one = choice.image(named, datastore)
+            name, number = one.name, 2
+            while name in self._images:
+                name, number = f"{one.name}-{number}", number + 1
+            self._images[name] = _Image(one, checks={})
+
+    @property
+    def names(self) -> list[str]:
+        """The images in the order in which they were given."""
+        return list(self._images)
+
+    def header(self) -> str:
+        """One line for the top of the terminal."""
+        where = self._site_file or self._cloud or os.environ.get("OS_CLOUD") or "sandbox"
+        return f"imagecheck: {', '.join(self.names)} on {where}; report: {self._report}"
+
+    def progress_to(self, stream: Any) -> None:
+        """Lead progress to ``stream`` until `end`."""
+        self._open.enter_context(progress.to(cast("TextIO", stream)))
+
+    def site(self) -> Site:
+        """The site, looked up (or the sandbox started) once."""
+        if self._site is None:
+            self._site = choice.place(self._cloud, self._site_file, self._release, yes=self._yes)
+        return self._site
+
+    def look_ahead(self) -> None:
+        """Everything about the cloud that can be wrong before anything is made."""
+        cloud = connection.connect(self.site())
+        for one in self._images.values():
+            preflight(
+                cloud, one.choice.definition.needs, virtual_size=one.choice.file.virtual_size if one.choice.file else 0
+            )
+
+    def road(self, name: str) -> Road:
+        """The road of an image; nothing is walked by asking for it."""
+        one = self._images[name]
+        if one.road is None:
+            folder = Folder(self._report / slug(name))
+            one.road = Road(one.choice, self.site, folder, release=self._release or "epoxy")
+        return one.road
+
+    # ---- what became of the checks
+
+    def take(
+        self, name: str, check: str, stage: str, sentence: str, report: Report, error: BaseException | None
+    ) -> None:
+        """Keep the outcome of one phase (setup, call, teardown) of a check; save evidence for a failed assertion."""
+        one = self._images[name]
+        assert one.checks is not None
+        if report.when != "call" and report.outcome == "passed":
+            return
+        outcome: Literal["passed", "failed", "skipped", "error"] = report.outcome
+        if report.outcome == "failed" and report.when != "call":
+            outcome = "error"
+        cause = "" if report.outcome == "passed" else _cause(report, error)
+        one.checks[check] = Check(check, sentence, stage, outcome, report.duration, cause)
+        own = isinstance(error, ImagecheckError)  # its step has saved its evidence already
+        if report.outcome == "failed" and not own and one.road is not None and one.saved < MOST_EVIDENCE:
+            one.saved += 1
+            one.road.check_failed(check, sentence, cause)
+
+    # ---- the end
+
+    def finish(self) -> list[str]:
+        """Remove everything that was made and write the reports. Returns what is left in the cloud."""
+        left: list[str] = []
+        if self._finished:
+            return left
+        self._finished = True
+        for name, one in self._images.items():
+            if one.road is None:
+                continue
+            try:
+                left += one.road.close()
+            finally:
+                self._tell(name, one, one.road, left)
+        return left
+
+    def end(self) -> None:
+        """Give the streams back."""
+        self._open.close()
+
+    def properties(self) -> list[tuple[str, str]]:
+        """For JUnit: of one image as they are, of several with the image's name before them."""
+        many = len(self.told) > 1
+        return [
+            (f"{told['image']}.{name}" if many else name, value)
+            for told in self.told
+            for name, value in told["properties"]
+        ]
+
+    def _tell(self, name: str, one: _Image, road: Road, left: Sequence[str]) -> None:
+        run, checks = road.facts(), list((one.checks or {}).values())
+        fault = road.faults[0] if road.faults else None
+        road.folder.write_report(report_table(run, checks, road.measured, fault))
+        if road.measured:
+            road.folder.write_timings(timings_table(run, road.measured))
+        width = max(60, min(120, shutil.get_terminal_size((100, 24)).columns))
+        lines: list[str] = []
+        for one_fault in road.faults:
+            lines += [*fault_lines(one_fault, width=width), ""]
+        circumstances = ", ".join(
+            part for part in (run.acceleration, run.release if run.sandbox else run.cloud) if part
+        )
+        for measured in road.measured:
+            lines += [*timeline_lines(measured, width=width, circumstances=circumstances), ""]
+        lines += [f"steps     {', '.join(f'{step} {took:.1f} s' for step, took in run.steps.items())}"]
+        if road.accounting:
+            lines += [f"cloud     {road.accounting}"]
+        lines += [f"          left: {line}" for line in left]
+        lines += [f"report    {road.folder.report}"]
+        self.told.append({"image": name, "lines": lines, "properties": properties(run, road.measured)})
+
+
+def _cause(report: Report, error: BaseException | None) -> str:
+    if isinstance(error, StepFailed):
+        return error.sentence
+    if isinstance(error, NotReached):
+        return str(error)
+    if isinstance(report.longrepr, tuple):  # a skip: (file, line, reason)
+        return str(report.longrepr[2])
+    text = str(error or "").strip() or str(report.longrepr or "")
+    return text.splitlines()[0] if text else ""
