@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -177,10 +176,7 @@ def _accelerate(folder: Folder) -> str:
     """What guests run on, found out once for a folder."""
     known = folder.path / "acceleration"
     if not known.exists():
-        found = "tcg"
-        if os.access("/dev/kvm", os.R_OK | os.W_OK):
-            found = acceleration.detect(acceleration.fetch_kernel(folder.root, folder.path))
-        known.write_text(found)
+        known.write_text(acceleration.detect(folder.root))
     return known.read_text()
 
 

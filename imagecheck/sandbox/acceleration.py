@@ -7,20 +7,31 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from pathlib import Path
 
 from imagecheck import hostcmd, progress
 from imagecheck.errors import ImagecheckError
 
-_KERNEL_PACKAGE = "linux-image-cloud-amd64"
+FETCH_KERNEL = (
+    # a hook of mmdebstrap, run while the archive's lists are there: a stock kernel for the probe, not installed
+    'chroot "$1" sh -euc \'cd /var/tmp; apt-get -q download linux-image-cloud-amd64; '
+    "name=$(dpkg-deb -f linux-image-cloud-amd64*.deb Depends | grep -o \"linux-image-[0-9][^ ,]*\"); "
+    'apt-get -q download "$name"; dpkg-deb --fsys-tarfile "$name"_*.deb | tar -x -C / --wildcards "./boot/vmlinuz-*"; '
+    "rm -f linux-image-*.deb'"
+)
 _PROBE_SECONDS = 20  # a kernel without a root file system panics after 1 to 3 s on working KVM
 _PANIC = "Kernel panic - not syncing: VFS: Unable to mount root fs"
 
 
-def detect(kernel: Path) -> str:
-    """``"kvm"`` when ``kernel`` boots on this host's KVM until it misses its root file system, else ``"tcg"``."""
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+def offered() -> bool:
+    """Whether this host offers KVM at all."""
+    return os.access("/dev/kvm", os.R_OK | os.W_OK)
+
+
+def detect(root: Path) -> str:
+    """``"kvm"`` when the kernel in ``root`` boots on KVM until it misses its root file system, else ``"tcg"``."""
+    kernel = next(iter(sorted(root.glob("boot/vmlinuz-*"))), None)
+    if not offered() or kernel is None:
         return "tcg"
     with progress.phase("does a guest boot on /dev/kvm?") as phase:
         lines: list[str] = []
@@ -34,24 +45,3 @@ def detect(kernel: Path) -> str:
         found = "kvm" if any(_PANIC in line for line in lines) else "tcg"
         phase.update("yes" if found == "kvm" else "no: guests are emulated")
     return found
-
-
-def fetch_kernel(root: Path, into: Path) -> Path:
-    """A stock kernel for the probe, from the release's own archive: unpacked, not installed (12 MB kept).
-
-    Raises StepFailed when the archive has none.
-    """
-    target = into / "vmlinuz"
-    if target.exists():
-        return target
-    step = "sandbox probe kernel"
-    with tempfile.TemporaryDirectory(dir=root / "var/tmp") as scratch:
-        inside = "/" + str(Path(scratch).relative_to(root))
-        script = (
-            'cd "$1" && name=$(apt-cache depends "$2" | sed -n "s/.*Depends: \\(linux-image-[0-9].*\\)/\\1/p")'
-            ' && name=${name%% *} && apt-get -q download "$name" && dpkg-deb --fsys-tarfile linux-image-*.deb'
-            " | tar -x --wildcards './boot/vmlinuz-*'"
-        )
-        hostcmd.run(["chroot", str(root), "sh", "-c", script, "sh", inside, _KERNEL_PACKAGE], step=step, timeout=300)
-        next(iter(Path(scratch).glob("boot/vmlinuz-*"))).rename(target)
-    return target

@@ -10,6 +10,7 @@ from string import Template
 
 from imagecheck import hostcmd, mirror, progress
 from imagecheck.errors import StepFailed
+from imagecheck.sandbox import acceleration
 from imagecheck.sandbox.folder import Folder, Secrets
 
 _LEAN = ("man", "doc", "locale", "info", "help", "lintian", "bug")
@@ -29,6 +30,7 @@ def make(folder: Folder) -> None:
         '--aptopt=Acquire::Check-Valid-Until "false"',
         *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _LEAN),
         "--dpkgopt=force-unsafe-io",
+        *([f"--customize-hook={acceleration.FETCH_KERNEL}"] if acceleration.offered() else []),
         release.suite, str(folder.root), archive,
     ]  # fmt: skip
     with progress.phase(f"Debian {release.suite} with OpenStack {release.openstack}") as phase:
@@ -126,9 +128,12 @@ def _slim_uwsgi(root: Path) -> None:
             lines = []
             for line in path.read_text().splitlines():
                 key = line.split("=")[0].strip()
-                if key == "apparmor-profile":
+                if key in ("apparmor-profile", "add-header"):
                     continue
                 lines.append(f"{key} = {wanted[key]}" if key in wanted and not line.startswith("#") else line)
+            # uwsgi closes after every answer and does not say so: after a 204 a client would send its next request
+            # into the closing connection
+            lines.append("add-header = Connection: close")
             path.write_text("\n".join(lines) + "\n")
     if not any((root / "etc" / "keystone").glob("*-uwsgi.ini")):
         raise StepFailed("sandbox settings", "the keystone package brought no uwsgi settings: is the suite right?")
