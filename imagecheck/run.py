@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from imagecheck import __version__, bare, broker, build, disk, evidence, measure, progress, service
+from imagecheck import __version__, bare, broker, build, evidence, measure, progress, service
 from imagecheck.bare import Ground
 from imagecheck.choice import Choice
 from imagecheck.cloud import cleanup, connection, glance, nova
@@ -29,6 +29,9 @@ from imagecheck.launch import collect
 from imagecheck.outcomes import Agent, BareBoot, Gone, Launch, Operation, Serving
 from imagecheck.report import Fault, Folder, Measured, Run
 from imagecheck.site import Site
+
+if TYPE_CHECKING:
+    from imagecheck.disk import Disk
 
 T = TypeVar("T")
 
@@ -103,8 +106,10 @@ class Road:
         """Built or taken from the cache; or the file that was named."""
         return self._step("image file", lambda: self.choice.file or build.build(self.choice.definition))
 
-    def disk(self) -> disk.Disk:
+    def disk(self) -> Disk:
         """The image opened read-only until the road is closed."""
+        from imagecheck import disk
+
         return self._step("look inside", lambda: self._open.enter_context(disk.opened(self.image_file())))
 
     # ---- the cloud

@@ -1,0 +1,88 @@
+"""From what sources say to events: clocks, intervals and what is left out."""
+
+import itertools
+
+import pytest
+
+from imagecheck.cloud.nova import Step
+from imagecheck.guest.agent import Facts, Unit
+from imagecheck.launch import BOOT_CUTS, EVENTS, LAUNCH_CUTS, timeline
+from imagecheck.launch.collect import Edges, _docker_time, of_guest, of_nova, of_request
+
+
+def facts(**changes):
+    unit = Unit("trove-guestagent.service", True, "active", "running", "success", 0, 700, 30.0, 31.0)
+    values = {
+        "boot_id": "b", "wall": 1000.0, "monotonic": 100.0, "manager": {"UserspaceTimestampMonotonic": 4.0},
+        "units": {unit.name: unit},
+        "cloud_init": {"v1": {"init": {"finished": 918.0}, "modules-final": {"finished": 925.0}}},
+        "prepare_start": 950.0, "prepare_end": 970.0, "container": {"StartedAt": "1970-01-01T00:16:00.123456789Z"},
+    }  # fmt: skip
+    return Facts(**(values | changes))
+
+
+def test_the_guests_monotonic_moments_become_wall_times():
+    found = {event.name: event for event in of_guest(facts(), agent_unit="trove-guestagent.service")}
+    assert {name: event.earliest for name, event in found.items()} == pytest.approx(
+        {"kernel_started": 900, "userspace_started": 904, "cloudinit_done": 925, "agent_started": 930,
+         "prepare_started": 950, "prepare_ended": 970, "container_started": 960.123456789}
+    )  # fmt: skip
+    assert {event.clock for event in found.values()} == {"guest"}
+
+
+def test_what_did_not_happen_is_no_event():
+    silent = facts(manager={}, units={}, cloud_init={}, prepare_start=0.0, prepare_end=0.0, container={})
+    assert [event.name for event in of_guest(silent, agent_unit="x")] == ["kernel_started"]
+
+
+def test_every_name_is_in_the_vocabulary():
+    steps = [Step("create", "compute__do_build_and_run_instance", 10.0, 20.0, "Success", "")]
+    names = {event.name for event in [*of_request(1, 2), *of_nova(steps), *of_guest(facts(), agent_unit="x")]}
+    assert names <= set(EVENTS)
+
+
+@pytest.mark.parametrize(
+    ("text", "when"),
+    [
+        ("2026-01-01T00:00:00.5Z", 1767225600.5),
+        ("2026-01-01T01:00:00.123456789+01:00", 1767225600.123456789),
+        ("0001-01-01T00:00:00Z", 0.0),
+        ("", 0.0),
+        ("nonsense", 0.0),
+    ],
+)
+def test_docker_times(text, when):
+    assert _docker_time(text) == pytest.approx(when)
+
+
+def test_nova_times_without_a_fraction_may_lie_up_to_a_second_later():
+    whole, fine = of_nova([Step("create", "a", 10.0, 20.25, "Success", "")])
+    assert (whole.name, whole.resolution) == ("nova_started", 1.0)
+    assert (fine.name, fine.resolution) == ("nova_active", 0.0)
+
+
+def test_a_creation_that_has_not_ended_is_not_active():
+    assert [event.name for event in of_nova([Step("create", "a", 10.0, 0.0, "", "")])] == ["nova_started"]
+    assert of_nova([Step("reboot", "a", 10.0, 20.0, "Success", "")]) == []
+
+
+def test_an_edge_is_an_interval_between_the_last_no_and_the_first_yes():
+    edges, clock, answers = Edges(), itertools.count(100), iter([False, False, True])
+    for _ in range(5):
+        edges.look("broker_connected", lambda: float(next(clock)), lambda: next(answers))
+    (event,) = edges.events(since=0.0)
+    assert (event.earliest, event.latest) == (101.0, 103.0)
+
+
+def test_an_edge_that_was_true_at_the_first_look_begins_with_the_request():
+    edges = Edges()
+    edges.look("broker_connected", lambda: 50.0, lambda: True)
+    (event,) = edges.events(since=40.0)
+    assert (event.earliest, event.latest) == (40.0, 50.0)
+
+
+@pytest.mark.parametrize("cuts", [BOOT_CUTS, LAUNCH_CUTS])
+def test_collected_events_make_a_timeline(cuts):
+    found = timeline([*of_request(890.0, 891.0)], [], cuts)
+    assert [phase.name for phase in found.phases] == ["API accepted"]
+    assert "agent_started" in found.missing
