@@ -1,0 +1,159 @@
+"""Run disk-image-create: its environment, its output as progress, its failure as one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imagecheck import hostcmd, mirror, progress
+from imagecheck.build import elements, host
+from imagecheck.build.output import PHASES, Progress
+from imagecheck.definition import Definition
+from imagecheck.errors import StepFailed
+from imagecheck.redact import redact
+
+STEP = "image build"
+DEADLINE = 3600.0  # seconds; the slowest build seen took 200
+TMPFS_NEEDS = 6144  # MiB of free memory; a build was seen to fill 2.6 GiB of them
+SHIMS = Path(__file__).parent / "shims"
+
+# Failures whose cause is known: pattern in the last lines -> what to do.
+REMEDIES = (
+    (re.compile(r"No space left on device"), "free room below IMAGECHECK_HOME and /tmp, a build needs 5 GB"),
+    (re.compile(r"Temporary failure resolving|Could not connect|Connection timed out|Failed to fetch"),
+     "check that this host reaches its Debian archive (apt-get update)"),
+    (re.compile(r"Release file .* is (not valid yet|expired)|is no longer valid"),
+     "the archive is older than its own date allows: use a fresher one (IMAGECHECK_DEBIAN_MIRROR)"),
+    (re.compile(r"Unable to locate package|has no installation candidate"),
+     "the suite has no such package: change the element's package-installs.yaml or the definition's release"),
+    (re.compile(r"NO_PUBKEY|is not signed|keyring"), "install a current debian-archive-keyring on this host"),
+    (re.compile(r"losetup: .*(failed|cannot find)"), "this host has no free loop device: losetup --list shows who uses them"),
+    (re.compile(r"apparmor|AppArmor"), "boot with apparmor=0 or add the package apparmor"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Built:
+    """What came out: the image, the packages in it, and the seconds of each phase and hook."""
+
+    image: Path
+    packages: Mapping[str, str]
+    phases: Mapping[str, float]
+    hooks: Mapping[str, float]
+
+
+def environment(definition: Definition, work: Path, cache: Path) -> dict[str, str]:
+    """Everything that decides the build, as diskimage-builder reads it; the definition has the last word."""
+    archive = mirror.debian()
+    path = os.environ.get("PATH", os.defpath)
+    return {
+        "DIB_NO_TIMESTAMP": "1",
+        "DIB_PYTHON_EXEC": sys.executable,
+        "DIB_LOCKFILES": str(cache / "locks"),
+        "DIB_APT_SOURCES_CONF": f"default:deb {archive} {definition.release} main",
+        "DIB_APT_MINIMAL_CREATE_INTERFACES": "0",
+        "DIB_BOOTLOADER_SERIAL_CONSOLE": "ttyS0,115200",
+        "DIB_BOOTLOADER_VIRTUAL_TERMINAL": "",
+        "DIB_GUEST_LOGIN": definition.login,
+        "DIB_JOURNAL_SIZE": "16",  # MiB; 64 by default, all of it written, uploaded and copied
+        # DIB asks how much memory there is; what matters is how much is free.
+        "DIB_NO_TMPFS": "0" if host.memory_available() >= TMPFS_NEEDS else "1",
+        "DIB_MIN_TMPFS": "1",
+        **definition.environment,
+        "DIB_DISTRIBUTION_MIRROR": archive,
+        "DIB_IMAGE_CACHE": str(cache),
+        "DIB_RELEASE": definition.release,
+        "ELEMENTS_PATH": str(elements.search_path()[0]),
+        "HOME": str(work),  # root's own ~/.cache stays as it is
+        "PATH": os.pathsep.join([str(work / "bin"), str(Path(sys.executable).parent), path]),
+        "TMPDIR": str(work / "tmp"),
+        "TMP_DIR": str(work / "tmp"),
+    }  # fmt: skip
+
+
+def command(definition: Definition, out: Path) -> list[str]:
+    """The disk-image-create call: no 'base' element, uncompressed, ``out`` without suffix."""
+    beside = Path(sys.executable).parent / "disk-image-create"
+    program = str(beside) if beside.exists() else "disk-image-create"
+    return [program, "-n", "-u", "-a", "amd64", "-t", "qcow2", "-o", str(out), *definition.elements]
+
+
+def run(definition: Definition, work: Path, cache: Path, log: Path) -> Built:
+    """Build in ``work`` (an empty folder); the whole output goes to ``log``, redacted.
+
+    Raises StepFailed naming the phase, the hook and its last lines.
+    """
+    (work / "tmp").mkdir()
+    _private_programs(work / "bin")
+    cache.mkdir(parents=True, exist_ok=True)
+    seen = Progress()
+    with contextlib.ExitStack() as stack, log.open("w", encoding="utf-8") as full:
+        shown = stack.enter_context(contextlib.ExitStack())
+        under_way = shown.enter_context(progress.phase(seen.title))
+
+        def line(text: str) -> None:
+            nonlocal under_way
+            full.write(redact(text) + "\n")
+            before = seen.phase
+            if not seen.line(text):
+                return
+            if seen.phase != before:
+                shown.close()
+                under_way = shown.enter_context(progress.phase(seen.title))
+            under_way.update(seen.hook)
+
+        try:
+            hostcmd.stream(
+                command(definition, work / "image"),
+                line,
+                timeout=DEADLINE,
+                step=STEP,
+                env=environment(definition, work, cache),
+                cwd=work,
+            )
+        except StepFailed as failed:
+            raise _explain(seen, log, failed) from failed
+    seen.end()
+    image = work / "image.qcow2"
+    if not image.is_file():
+        raise StepFailed(STEP, "disk-image-create ended well but left no image", remedy=f"read {log}")
+    known = {phase: seen.phases[phase] for phase in PHASES if phase in seen.phases}
+    return Built(image, _packages(work / "image.d"), known | seen.phases, seen.hooks)
+
+
+def _explain(seen: Progress, log: Path, failed: StepFailed) -> StepFailed:
+    tail = seen.tail or [failed.seen]
+    text = "\n".join(tail)
+    known = next((remedy for pattern, remedy in REMEDIES if pattern.search(text)), "")
+    late = " (it did not end in time)" if "did not end within" in failed.sentence else ""
+    return StepFailed(
+        STEP,
+        f"diskimage-builder failed in {seen.place}{late}",
+        seen=redact("\n        ".join(tail)),
+        remedy=f"{known}; the whole log is {log}" if known else f"the whole log is {log}",
+    )
+
+
+def _private_programs(folder: Path) -> None:
+    """Programs found before the host's own; copied, because a wheel does not keep executable bits."""
+    folder.mkdir()
+    names = ["sudo"] if host.has_device_mapper() else ["sudo", "kpartx", "dmsetup"]
+    for name in names:
+        shutil.copyfile(SHIMS / name, folder / name)
+        (folder / name).chmod(0o755)
+
+
+def _packages(manifests: Path) -> dict[str, str]:
+    """Package -> version, from the manifest that DIB's dpkg element writes; empty where there is none."""
+    for file in manifests.rglob("dib-manifest-dpkg-*"):
+        rows: list[dict[str, Any]] = json.loads(file.read_text())["packages"]
+        return {row["package"].partition(":")[0]: row["version"] for row in rows}
+    return {}

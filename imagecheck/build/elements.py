@@ -1,0 +1,125 @@
+"""diskimage-builder's elements as data: which ones an image is made of, what is in them, what they install."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped,unused-ignore]
+from diskimage_builder import element_dependencies
+from diskimage_builder import paths as dib_paths
+
+from imagecheck import paths
+from imagecheck.definition import Definition
+from imagecheck.errors import UsageError
+
+_SKIPPED = {"__pycache__", "tests", "test-elements", ".gitignore"}
+
+
+def dib_version() -> str:
+    """The installed diskimage-builder's version."""
+    return version("diskimage-builder")
+
+
+def dib_elements() -> Path:
+    """The folder of diskimage-builder's own elements."""
+    return Path(dib_paths.get_path("elements"))
+
+
+def search_path() -> list[Path]:
+    """Where elements are looked for, first match first: ours, then diskimage-builder's."""
+    return [paths.shipped("elements"), dib_elements()]
+
+
+def resolve(definition: Definition) -> dict[str, Path]:
+    """Element -> folder, for all that ``definition`` names and all that those depend on, in alphabetical order.
+
+    Raises UsageError naming the definition's file and key.
+    """
+    where = definition.source or definition.name
+    folders = search_path()
+    for name in definition.elements:
+        if not any((folder / name).is_dir() for folder in folders):
+            ours = ", ".join(sorted(folder.name for folder in folders[0].iterdir() if folder.is_dir()))
+            raise UsageError(
+                f"{where}: 'elements' names {name!r}, which is nowhere: ours are {ours}, the rest is DIB's"
+            )
+    try:
+        found = element_dependencies.get_elements(definition.elements, ":".join(map(str, folders)))
+    except (
+        element_dependencies.MissingElementException,
+        element_dependencies.AlreadyProvidedException,
+        element_dependencies.MissingOSException,
+    ) as error:
+        why = str(error) or "two elements provide the same thing"
+        raise UsageError(
+            f"{where}: 'elements' do not fit together ({why}): change the list or an element-deps"
+        ) from error
+    return {name: Path(folder) for name, folder in sorted(found)}
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 over the names, executable bits and bytes of all files of one element."""
+    total = hashlib.sha256()
+    for file in sorted(folder.rglob("*")):
+        inside = file.relative_to(folder)
+        if _SKIPPED & set(inside.parts):
+            continue
+        if file.is_symlink():
+            total.update(f"{inside}\0->{file.readlink()}\0".encode())
+        elif file.is_file():
+            total.update(f"{inside}\0{int(file.stat().st_mode & 0o100 != 0)}\0{file.stat().st_size}\0".encode())
+            total.update(file.read_bytes())
+    return total.hexdigest()
+
+
+def digests(resolved: dict[str, Path]) -> dict[str, str]:
+    """Element -> digest; diskimage-builder's own count by its version alone, they come with it."""
+    own = dib_elements().resolve()
+    return {
+        name: f"diskimage-builder {dib_version()}" if folder.resolve().is_relative_to(own) else digest(folder)
+        for name, folder in resolved.items()
+    }
+
+
+def packages(resolved: dict[str, Path], *, arch: str = "amd64") -> dict[str, list[str]]:
+    """Element -> packages that its package-installs.yaml asks for on ``arch``, package maps not applied."""
+    wanted: dict[str, list[str]] = {}
+    for name, folder in resolved.items():
+        file = folder / "package-installs.yaml"
+        if not file.is_file():
+            continue
+        table: dict[str, Any] = yaml.safe_load(file.read_text()) or {}
+        wanted[name] = sorted(package for package, how in table.items() if _applies(how, arch))
+    return wanted
+
+
+def _applies(how: Any, arch: str) -> bool:
+    if not isinstance(how, dict):
+        return True
+    only = [word.strip() for word in str(how.get("arch", arch)).split(",")]
+    never = [word.strip() for word in str(how.get("not-arch", "")).split(",")]
+    return arch in only and arch not in never and not how.get("uninstall", False)
+
+
+def hooks(resolved: dict[str, Path], phase: str) -> list[str]:
+    """The hooks of ``phase`` ("install.d") in the order in which dib-run-parts runs them, as "name (element)"."""
+    found: list[tuple[str, str]] = []
+    for name, folder in resolved.items():
+        found += [(file.name, name) for file in (folder / phase).glob("*") if file.is_file()]
+    return [f"{hook} ({element})" for hook, element in sorted(found, key=lambda pair: (_number(pair[0]), pair[0]))]
+
+
+def _number(hook: str) -> int:
+    digits = hook[: len(hook) - len(hook.lstrip("0123456789"))]
+    return int(digits or 0)
+
+
+def key(parts: Iterable[Any]) -> str:
+    """A short name for everything that decides an image's content."""
+    canonical = json.dumps(list(parts), sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
