@@ -8,14 +8,12 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal, cast
 
 from imagecheck import hostcmd
 from imagecheck.errors import StepFailed, UsageError
 
 Format = Literal["qcow2", "raw"]
-_EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class ImageFile:
     virtual_size: int
     size: int
     sha256: str
-    manifest: Mapping[str, Any] = field(default=_EMPTY, hash=False)
+    manifest: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)

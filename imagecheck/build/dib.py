@@ -35,7 +35,7 @@ REMEDIES = (
     (re.compile(r"Unable to locate package|has no installation candidate"),
      "the suite has no such package: change the element's package-installs.yaml or the definition's release"),
     (re.compile(r"NO_PUBKEY|is not signed|keyring"), "install a current debian-archive-keyring on this host"),
-    (re.compile(r"losetup: .*(failed|cannot find)"), "this host has no free loop device: losetup --list shows who uses them"),
+    (re.compile(r"losetup: .*(failed|cannot find)"), "free a loop device: losetup --list shows them"),
     (re.compile(r"apparmor|AppArmor"), "boot with apparmor=0 or add the package apparmor"),
 )  # fmt: skip
 
