@@ -65,7 +65,7 @@ def opened(image: ImageFile) -> Iterator[Disk]:
         )
     if not Path("/dev/fuse").exists():
         raise UsageError("looking inside an image needs /dev/fuse: load the kernel module fuse, or pass the device in")
-    hostcmd.require("qemu-storage-daemon", "losetup", "sfdisk", "blkid", "mount", "umount")
+    hostcmd.require("qemu-storage-daemon", "losetup", "partx", "blkid", "mount", "umount")
     probe(image.path)  # the file may have changed since it was inspected; qemu must not follow a new header
     with ExitStack() as stack:
         work = Path(tempfile.mkdtemp(prefix="imagecheck-disk-"))
@@ -182,12 +182,12 @@ def _unmount(root: Path) -> None:
 def _partitions(raw: Path) -> list[tuple[int, int]]:
     """(offset, size) in bytes, largest first; the whole disk where there is no partition table."""
     whole = [(0, raw.stat().st_size)]
-    told = hostcmd.run(["sfdisk", "--json", raw], check=False, timeout=60)
-    if told.rc != 0:
-        return whole
-    table = json.loads(told.stdout)["partitiontable"]
-    sector = int(table.get("sectorsize", _SECTOR))
-    found = [(int(part["start"]) * sector, int(part["size"]) * sector) for part in table.get("partitions", [])]
+    # partx counts in sectors of 512 bytes, whatever the disk's own (util-linux, disk-utils/partx.8).
+    told = hostcmd.run(
+        ["partx", "--raw", "--noheadings", "--bytes", "--output", "START,SIZE", raw], check=False, timeout=60
+    )
+    rows = [line.split() for line in told.stdout.splitlines()]
+    found = [(int(row[0]) * _SECTOR, int(row[1])) for row in rows if len(row) == 2 and row[0].isdigit()]
     return sorted(found, key=lambda place: -place[1]) or whole
 
 
