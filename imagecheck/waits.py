@@ -89,7 +89,8 @@ def until(
         return state.outcome is not None and not state.outcome.failed and isinstance(state.outcome.result(), NotYet)
 
     def too_late(_: RetryCallState) -> bool:
-        return monotonic() - began >= deadline
+        # Less than a millisecond is no time left: a rest that short may not move a float clock at all.
+        return deadline - (monotonic() - began) < 0.001
 
     def rest(_: RetryCallState) -> float:
         now = monotonic()
