@@ -44,11 +44,12 @@ def timeline_lines(measured: Measured, *, width: int = 80, unicode: bool = True,
         head += f"  ({circumstances})"
     lines = _wrapped(clean(head), width, "", "  ")
 
-    name_width = min(max((len(phase.name) for phase in phases), default=0), _WIDEST_NAME, max(8, width - 14))
+    widest = max((len(clean(phase.name)) for phase in phases), default=0)
+    name_width = max(1, min(widest, _WIDEST_NAME, max(8, width - 14)))
     bar_width = width - name_width - 14
     for phase in phases:
         bar = _bar(phase, measured.timeline.seconds, bar_width, unicode) if bar_width >= _NARROWEST_BAR else ""
-        name, *more = textwrap.wrap(clean(phase.name), name_width) or [""]
+        name, *more = textwrap.wrap(clean(phase.name), name_width) or ["-"]
         lines.append(f"  {name:<{name_width}} {phase!s:>9}  {bar}".rstrip())
         lines += [f"  {part}" for part in more]
         if phase.note:
