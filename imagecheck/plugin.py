@@ -74,6 +74,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # The clients warn of each other's deprecations, in every request.
+    config.addinivalue_line("filterwarnings", r"ignore::Warning:(openstack|osc_lib|troveclient)\b")
     config.addinivalue_line("markers", "stage(name): disk, boot or service: how far an image has to get for this check")
     if not config.option.image:
         return
@@ -429,9 +431,11 @@ class _Beside:
         self.encoding = "utf-8"
 
     def write(self, text: str) -> int:
-        if reporter := self._plugins.get_plugin("terminalreporter"):
-            reporter.ensure_newline()
-            reporter.flush()
+        reporter, capture = (self._plugins.get_plugin(name) for name in ("terminalreporter", "capturemanager"))
+        if reporter and capture and reporter.currentfspath:
+            with capture.global_and_fixture_disabled():
+                reporter.ensure_newline()
+                reporter.flush()
         return self._stream.write(text)
 
     def flush(self) -> None:

@@ -74,18 +74,24 @@ class Road:
             raise NotReached(step, getattr(error, "sentence", "") or str(error))
         began = time.monotonic()
         self._inner.append(0.0)
+        reached = True
         try:
-            with progress.phase(f"{self.choice.name}: {step}"):
-                made = self._made[step] = make()
+            with progress.phase(f"{self.choice.name}: {step}") as shown:
+                try:
+                    made = self._made[step] = make()
+                except NotReached:
+                    reached, shown.quiet = False, True
+                    raise
             return made
         except ImagecheckError as error:
-            if not isinstance(error, NotReached) and error not in self._broken.values():
+            if reached and error not in self._broken.values():
                 self._broken[step] = error
                 self._keep_evidence(step, error)
             raise
         finally:
-            took = time.monotonic() - began
-            self.seconds[step] = took - self._inner.pop()
+            took, inner = time.monotonic() - began, self._inner.pop()
+            if reached:
+                self.seconds[step] = took - inner
             if self._inner:
                 self._inner[-1] += took
 

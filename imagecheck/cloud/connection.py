@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import os
 import socket
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-import openstack.config
-import openstack.exceptions
-from keystoneauth1 import exceptions as ksa
-from openstack.connection import Connection
-from troveclient import exceptions as trove_exceptions
-from troveclient.v1 import client as trove
+# These libraries warn of each other's deprecations, which no user of ours can do anything about.
+warnings.filterwarnings("ignore", category=Warning, module=r"(openstack|osc_lib|troveclient)\b")
 
-from imagecheck.errors import ImagecheckError, StepFailed, UsageError
-from imagecheck.redact import learn, redact
-from imagecheck.site import Site
+import openstack.config  # noqa: E402
+import openstack.exceptions  # noqa: E402
+from keystoneauth1 import exceptions as ksa  # noqa: E402
+from openstack.connection import Connection  # noqa: E402
+from troveclient import exceptions as trove_exceptions  # noqa: E402
+from troveclient.v1 import client as trove  # noqa: E402
+
+from imagecheck.errors import ImagecheckError, StepFailed, UsageError  # noqa: E402
+from imagecheck.redact import learn, redact  # noqa: E402
+from imagecheck.site import Site  # noqa: E402
 
 API_TIMEOUT = 90  # seconds per request; a GET of a running instance makes an RPC to its guest (trove.md §3)
 REACH_TIMEOUT = 10  # seconds to open a connection to Keystone before the cloud counts as unreachable
