@@ -15,7 +15,7 @@ from imagecheck.errors import ImagecheckError
 FETCH_KERNEL = (
     # a hook of mmdebstrap, run while the archive's lists are there: a stock kernel for the probe, not installed
     'chroot "$1" sh -euc \'cd /var/tmp; apt-get -q download linux-image-cloud-amd64; '
-    "name=$(dpkg-deb -f linux-image-cloud-amd64*.deb Depends | grep -o \"linux-image-[0-9][^ ,]*\"); "
+    'name=$(dpkg-deb -f linux-image-cloud-amd64*.deb Depends | grep -o "linux-image-[0-9][^ ,]*"); '
     'apt-get -q download "$name"; dpkg-deb --fsys-tarfile "$name"_*.deb | tar -x -C / --wildcards "./boot/vmlinuz-*"; '
     "rm -f linux-image-*.deb'"
 )
