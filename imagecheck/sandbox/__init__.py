@@ -100,14 +100,12 @@ def _create(folder: Folder) -> None:
             provision.schemas(live)
             provision.bootstrap(live)
             made = _objects(live)
-            live.halt()
-        except BaseException:
+            provision.close(live)
+        finally:
             container.discard(folder)
-            raise
         known = {"mgmt_network_id": made.mgmt_network_id, "mgmt_security_group_id": made.mgmt_security_group_id}
         rootfs.configure(folder, _UNKNOWN | known | _virtualization(_accelerate(folder)))
-        shutil.copyfile(folder.root / "etc/trove/trove-guestagent.conf", folder.guest_config)
-        folder.guest_config.chmod(0o600)
+        write_private(folder.guest_config, (folder.root / "etc/trove/trove-guestagent.conf").read_text())
         write_private(
             folder.ready,
             json.dumps({"imagecheck": __version__, "openstack": release.openstack,

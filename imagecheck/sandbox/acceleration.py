@@ -19,7 +19,7 @@ FETCH_KERNEL = (
     'apt-get -q download "$name"; dpkg-deb --fsys-tarfile "$name"_*.deb | tar -x -C / --wildcards "./boot/vmlinuz-*"; '
     "rm -f linux-image-*.deb'"
 )
-_PROBE_SECONDS = 20  # a kernel without a root file system panics after 1 to 3 s on working KVM
+_PROBE_SECONDS = 10  # a kernel without a root file system panics after 1 to 3 s on working KVM
 _PANIC = "Kernel panic - not syncing: VFS: Unable to mount root fs"
 
 

@@ -21,7 +21,6 @@ from imagecheck.waits import NotYet, Ready
 
 _STEP = "sandbox container"
 _STARTED: list[subprocess.Popen[bytes]] = []  # the container outlives this process: nobody waits for it
-_HALT = signal.SIGRTMIN + 4  # systemd: power off now; systemd(1), SIGNALS
 
 
 @dataclass(frozen=True)
@@ -170,16 +169,6 @@ class Container:
     def root(self) -> Path:
         """The container's root as the host sees it."""
         return Path(f"/proc/{self.leader.pid}/root")
-
-    def halt(self) -> None:
-        """Shut down cleanly: what the folder holds must be whole (provisioning only; ``discard`` is for the rest)."""
-        os.kill(self.leader.pid, _HALT)
-
-        def ended() -> Ready[None] | NotYet:
-            return NotYet("it is still shutting down") if self.nspawn.alive() else Ready(None)
-
-        waits.until(ended, reason="the sandbox to shut down", deadline=90, interval=0.2, step=_STEP)
-        self.folder.running.unlink(missing_ok=True)
 
 
 def _nspawn(folder: Folder, tree: Path, target: str) -> list[str]:

@@ -116,6 +116,8 @@ def _write_tree(source: Traversable, root: Path, folder: Folder, values: Mapping
 def _write(path: Path, text: str) -> None:
     """Keep owner and mode of a package's own file; what starts with #! is a program."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_symlink():
+        path.unlink()  # an absolute link would lead to the host's own file
     fresh = not path.exists()
     path.write_text(text)
     if fresh:
