@@ -135,8 +135,7 @@ def stream(
             timer.daemon = True
             timer.start()
         try:
-            assert process.stdout is not None
-            for raw in process.stdout:
+            for raw in process.stdout or ():
                 line = _text(raw).rstrip("\r\n")
                 tail.append(line)
                 on_line(line)

@@ -85,6 +85,10 @@ def until(
             waiting.update(seen)
         return answer
 
+    def timed_out() -> TimedOut:
+        waited = monotonic() - began
+        return TimedOut(step, f"waited {waited:.0f} s for {reason}; seen last: {seen}", remedy=remedy)
+
     def again(state: RetryCallState) -> bool:
         return state.outcome is not None and not state.outcome.failed and isinstance(state.outcome.result(), NotYet)
 
@@ -99,8 +103,7 @@ def until(
         return max(0.0, min(left, deadline - (now - began)))
 
     def give_up(_: RetryCallState) -> Ready[T] | NotYet:
-        waited = monotonic() - began
-        raise TimedOut(step, f"waited {waited:.0f} s for {reason}; seen last: {seen}", remedy=remedy)
+        raise timed_out()
 
     # quiet: the step that waits has its own line.
     with progress.phase(reason, quiet=True) as waiting:
@@ -108,7 +111,8 @@ def until(
             retry=again, stop=too_late, wait=rest, sleep=sleep, retry_error_callback=give_up, reraise=True
         )(ask)
     first_yes = epoch + monotonic()
-    assert isinstance(answer, Ready)
+    if isinstance(answer, NotYet):
+        raise timed_out()
     return Seen(answer.value, min(last_no, first_yes), first_yes)
 
 
