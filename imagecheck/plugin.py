@@ -102,10 +102,24 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt("SIGTERM")
 
 
-def pytest_cmdline_main(config: pytest.Config) -> None:
-    # One worker walks the whole road of an image: its steps are made once, and in order.
-    if config.option.image and getattr(config.option, "dist", "no") != "no":
-        config.option.dist = "loadgroup"
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """One worker walks the whole road of an image: its steps are made once, and in order.
+
+    Not by --dist loadgroup: with pytest 9 xdist 3.8 cannot put the group into a node's id any more.
+    """
+    mine = config.stash.get(_KEY, None)
+    if mine is None:
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    image_of = mine.image_of
+
+    class ByImage(LoadScopeScheduling):  # type: ignore[misc,unused-ignore]
+        def _split_scope(self, nodeid: str) -> str:
+            return image_of(nodeid) or nodeid
+
+    return ByImage(config, log)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -129,11 +143,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         nothing = pytest.param(None, id="no image", marks=pytest.mark.skip(reason="needs --image NAME"))
         metafunc.parametrize("road", [nothing], indirect=True, scope="session")
         return
-    grouped = metafunc.config.pluginmanager.hasplugin("xdist")
-    params = [
-        pytest.param(name, id=name, marks=[pytest.mark.xdist_group(name)] if grouped else []) for name in session.names
-    ]
-    metafunc.parametrize("road", params, indirect=True, scope="session")
+    metafunc.parametrize("road", session.names, indirect=True, scope="session", ids=session.names)
 
 
 def _stage(item: pytest.Item) -> int:

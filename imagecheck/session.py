@@ -72,6 +72,11 @@ class Session:
         """The images in the order in which they were given."""
         return list(self._images)
 
+    def image_of(self, nodeid: str) -> str:
+        """The image that a test id ("test_x[NAME-...]") belongs to; "" for other tests."""
+        inside = f"-{nodeid.partition('[')[2].removesuffix(']')}-"
+        return max((name for name in self._images if f"-{name}-" in inside), key=len, default="")
+
     def header(self) -> str:
         """One line for the top of the terminal."""
         where = self._site_file or self._cloud or os.environ.get("OS_CLOUD") or "sandbox"

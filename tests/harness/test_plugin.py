@@ -1,0 +1,220 @@
+"""What a pytest user sees, by pytester. The road is real; steps in a cloud are stood in for where one has to break."""
+
+import pytest
+
+from imagecheck.errors import StepFailed
+from imagecheck.run import Road
+
+pytest_plugins = ["pytester"]
+
+
+@pytest.fixture
+def raw(tmp_path):
+    """The smallest file that is taken for a raw image: a boot sector's mark and nothing else."""
+    file = tmp_path / "small.raw"
+    file.write_bytes(bytes(510) + b"\x55\xaa" + bytes(2**20 - 512))
+    return file
+
+
+@pytest.fixture
+def run(pytester, tmp_path, monkeypatch):
+    """pytest in a folder of its own, with a home of its own and no cloud."""
+    monkeypatch.setenv("IMAGECHECK_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("OS_CLOUD", raising=False)
+
+    def start(*arguments, cache=False):
+        # In this process: loading the clients takes seconds. -n needs processes of its own.
+        how = pytester.runpytest_subprocess if "-n" in arguments else pytester.runpytest_inprocess
+        return how(*([] if cache else ["-p", "no:cacheprovider"]), *map(str, arguments))
+
+    return start
+
+
+@pytest.fixture
+def broken_nova(monkeypatch):
+    """A road whose cloud is reached and whose Nova has no host: no real cloud breaks to order."""
+
+    def make():
+        raise StepFailed("Nova server", "Nova gave up: no valid host", seen="status ERROR", remedy="free a host")
+
+    monkeypatch.setattr(Road, "cloud", lambda _: None)
+    monkeypatch.setattr(Road, "server", lambda road: road._step("Nova server", make))
+    monkeypatch.setattr(Road, "console", lambda road: road._step("console", lambda: road.server() and ""))
+
+
+def test_without_image_nothing_changes(pytester, run):
+    pytester.makepyfile("def test_mine(): pass")
+    done = run()
+    done.assert_outcomes(passed=1)
+    assert "imagecheck" not in done.stdout.str().partition("collected")[0].partition("plugins:")[0]
+    assert not (pytester.path / "report").exists()
+
+
+def test_checks_without_image_are_skipped_with_the_reason(pytester, run):
+    pytester.makepyfile("def test_a(image_file): pass")
+    done = run("-rs")
+    done.assert_outcomes(skipped=1)
+    done.stdout.fnmatch_lines(["*needs --image NAME*"])
+
+
+def test_image_without_paths_runs_the_shipped_suite(run, raw):
+    done = run("--image", raw, "--datastore", "mariadb:11.8", "--collect-only", "-q")
+    done.stdout.fnmatch_lines(["*test_boot.py*small*", "*test_service.py*small*"])
+
+
+def test_image_with_paths_runs_only_those(pytester, run, raw):
+    pytester.makepyfile("def test_sum(image_file): assert len(image_file.sha256) == 64")
+    done = run("--image", raw, "--datastore", "mariadb:11.8", "test_image_with_paths_runs_only_those.py")
+    done.assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--image", "mariadb-debain"], "*did you mean 'mariadb-debian'*"),
+        (["--image", "./missing.qcow2", "--datastore", "mariadb:11.8"], "*missing.qcow2: does not exist*"),
+        (["--image", "./text.qcow2", "--datastore", "mariadb:11.8"], "*text.qcow2: is not an image*"),
+        (["--image", "./text.qcow2"], "*say it with --datastore NAME:VERSION*"),
+        (["--image", "./text.qcow2", "--datastore", "mariadb"], "*give NAME:VERSION*"),
+        (["--image", "./text.qcow2", "--datastore", "oracle:1"], "*no definition serves 'oracle'*"),
+        (["--image", "mariadb-debian", "--site", "none.toml"], "*none.toml*"),
+        (["--image", "mariadb-debian", "--cloud", "nowhere"], "*no entry 'nowhere'*"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_4(pytester, run, arguments, sentence):
+    (pytester.path / "text.qcow2").write_text("hello\n" * 500)
+    done = run(*arguments)
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    text = done.stderr.str() + done.stdout.str()
+    done_lines = [line for line in text.splitlines() if line.startswith("ERROR:")]
+    assert len(done_lines) == 1
+    pytest.LineMatcher(done_lines).fnmatch_lines([sentence])
+    assert "Traceback" not in text
+
+
+def test_the_order_is_the_roads_and_stage_stops_early(pytester, run, raw):
+    pytester.makepyfile(
+        """
+        import pytest
+        @pytest.mark.stage("service")
+        def test_c(road): pass
+        @pytest.mark.stage("boot")
+        def test_b(road): pass
+        @pytest.mark.stage("disk")
+        def test_a(road): pass
+        def test_unmarked(image_file): pass
+        """
+    )
+    here = ["--image", raw, "--datastore", "mariadb:11.8", "test_the_order_is_the_roads_and_stage_stops_early.py"]
+    done = run(*here, "-v")
+    done.stdout.fnmatch_lines(["*test_a*PASSED*", "*test_unmarked*PASSED*", "*test_b*PASSED*", "*test_c*PASSED*"])
+    run(*here, "--stage", "boot").assert_outcomes(passed=3, deselected=1)
+    run(*here, "--stage", "disk").assert_outcomes(passed=2, deselected=2)
+
+
+def test_images_are_walked_one_after_the_other(pytester, run, raw, tmp_path):
+    other = tmp_path / "other.raw"
+    other.write_bytes(raw.read_bytes())
+    pytester.makepyfile(
+        """
+        import pytest
+        @pytest.mark.stage("boot")
+        def test_b(road): pass
+        @pytest.mark.stage("disk")
+        def test_a(road): pass
+        """
+    )
+    done = run("--image", raw, "--image", other, "--datastore", "mariadb:11.8", "-v",
+               "test_images_are_walked_one_after_the_other.py")  # fmt: skip
+    done.stdout.fnmatch_lines(["*test_a?small*", "*test_b?small*", "*test_a?other*", "*test_b?other*"])
+
+
+def test_a_broken_step_is_told_once_without_traceback(pytester, run, raw, broken_nova):
+    pytester.makepyfile(
+        """
+    import pytest
+    @pytest.mark.stage("boot")
+    def test_first(server):
+        "Nova boots it."
+    @pytest.mark.stage("boot")
+    def test_second(console):
+        "It speaks."
+    @pytest.mark.stage("disk")
+    def test_disk(image_file):
+        "It is there."
+    """
+    )
+    name = "test_a_broken_step_is_told_once_without_traceback.py"
+    done = run("--image", raw, "--datastore", "mariadb:11.8", "-rs", "--junitxml=j.xml", name)
+    done.assert_outcomes(passed=1, errors=1, skipped=1)
+    done.stdout.fnmatch_lines(
+        [
+            "*ERROR at setup of test_first*",
+            "Nova server: Nova gave up: no valid host",
+            "*imagecheck small*",
+            "FAILED*Nova server*Nova gave up: no valid host*",
+            "*seen in*status ERROR*",
+            "*try*free a host*",
+            "*evidence*report/small/Nova-server*",
+            "SKIPPED*not reached: Nova server: Nova gave up: no valid host*",
+        ]
+    )
+    assert "Traceback" not in done.stdout.str()
+    assert "run.py:" not in done.stdout.str()
+    fault = pytester.path / "report" / "small" / "Nova-server" / "fault.txt"
+    assert fault.stat().st_mode & 0o077 == 0
+    report = (pytester.path / "report" / "small" / "report.json").read_text()
+    assert '"It speaks."' in report
+    assert "not reached: Nova server" in report
+    junit = (pytester.path / "j.xml").read_text()
+    assert 'name="check" value="It is there."' in junit
+    assert 'name="image" value="small"' in junit
+
+
+def test_one_worker_walks_the_whole_road_of_an_image(pytester, run, raw, tmp_path):
+    other = tmp_path / "other.raw"
+    other.write_bytes(raw.read_bytes())
+    pytester.makepyfile(
+        """
+        import os, pathlib, pytest
+        @pytest.mark.parametrize("number", range(4))
+        def test_where(road, number):
+            with open(f"{road.choice.name}.txt", "a") as file:
+                file.write(os.environ["PYTEST_XDIST_WORKER"] + "\\n")
+        """
+    )
+    done = run("--image", raw, "--image", other, "--datastore", "mariadb:11.8", "--stage", "disk", "-n", "2",
+               "--junitxml=j.xml", "test_one_worker_walks_the_whole_road_of_an_image.py")  # fmt: skip
+    done.assert_outcomes(passed=8)
+    for name in ("small", "other"):
+        assert len(set((pytester.path / f"{name}.txt").read_text().split())) == 1
+        done.stdout.fnmatch_lines([f"*imagecheck {name}*"])
+        assert (pytester.path / "report" / name / "report.json").exists()
+    assert 'name="small.image"' in (pytester.path / "j.xml").read_text()
+
+
+def test_lf_runs_what_failed_and_nothing_else(pytester, run, raw):
+    pytester.makepyfile(
+        """
+        def test_good(image_file): pass
+        def test_bad(image_file): assert not image_file.path.exists()
+        """
+    )
+    name = "test_lf_runs_what_failed_and_nothing_else.py"
+    here = ["--image", raw, "--datastore", "mariadb:11.8", name]
+    run(*here, cache=True).assert_outcomes(passed=1, failed=1)
+    run(*here, "--lf", cache=True).assert_outcomes(failed=1)
+    run(*here, "-k", "good", cache=True).assert_outcomes(passed=1, deselected=1)
+
+
+def test_a_failed_assertion_keeps_its_traceback(pytester, run, raw):
+    pytester.makepyfile('def test_bad(image_file):\n    "It is tiny."\n    assert image_file.size == 1')
+    done = run("--image", raw, "--datastore", "mariadb:11.8", "test_a_failed_assertion_keeps_its_traceback.py")
+    done.assert_outcomes(failed=1)
+    done.stdout.fnmatch_lines(["*assert*== 1*", "FAILED*test_bad*"])
+
+
+def test_a_wrong_stage_is_a_usage_error(pytester, run, raw):
+    pytester.makepyfile("import pytest\n@pytest.mark.stage('bott')\ndef test_a(road): pass")
+    done = run("--image", raw, "--datastore", "mariadb:11.8", "test_a_wrong_stage_is_a_usage_error.py")
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
