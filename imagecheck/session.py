@@ -105,6 +105,8 @@ class Session:
         one = self._images[name]
         if one.road is None:
             folder = Folder(self._report / slug(name))
+            if folder.report.exists():  # the evidence of an earlier run would pass for this one's
+                shutil.rmtree(folder.path, ignore_errors=True)
             one.road = Road(one.choice, self.site, folder, release=self._release or "epoxy")
         return one.road
 

@@ -85,14 +85,17 @@ class Facts:
     @property
     def cloud_init_done(self) -> float:
         """When cloud-init's last stage finished."""
-        v1 = self.cloud_init.get("v1") or {}
-        return float((v1.get("modules-final") or {}).get("finished") or 0)
+        return self._cloud_init("modules-final")
 
     @property
     def cloud_init_wrote(self) -> float:
         """When the stage that runs write_files finished (cloud_init_modules: status.json "init")."""
-        v1 = self.cloud_init.get("v1") or {}
-        return float((v1.get("init") or {}).get("finished") or 0)
+        return self._cloud_init("init")
+
+    def _cloud_init(self, stage: str) -> float:
+        finished = float(((self.cloud_init.get("v1") or {}).get(stage) or {}).get("finished") or 0)
+        # Older releases write epoch seconds, 25.1 writes the uptime (cloudinit/cmd/main.py, status_wrapper).
+        return finished if finished > 1e8 else self.at(finished)
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,12 @@ def test_the_guests_monotonic_moments_become_wall_times():
     assert {event.clock for event in found.values()} == {"guest"}
 
 
+def test_cloud_init_may_count_from_the_boot():
+    """As cloud-init 25.1 on the first Debian guest did: status.json holds uptimes."""
+    uptimes = facts(cloud_init={"v1": {"init": {"finished": 20.5}, "modules-final": {"finished": 25.5}}})
+    assert (uptimes.cloud_init_wrote, uptimes.cloud_init_done) == pytest.approx((920.5, 925.5))
+
+
 def test_what_did_not_happen_is_no_event():
     silent = facts(manager={}, units={}, cloud_init={}, prepare_start=0.0, prepare_end=0.0, container={})
     assert [event.name for event in of_guest(silent, agent_unit="x")] == ["kernel_started"]
