@@ -9,7 +9,6 @@ from imagecheck.guest.agent import Facts, Unit
 from imagecheck.launch import BOOT_CUTS, EVENTS, LAUNCH_CUTS, timeline
 from imagecheck.launch.collect import Edges, _docker_time, of_guest, of_nova, of_request
 
-
 EPOCH = 1_700_000_000.0  # the guest's boot
 
 
