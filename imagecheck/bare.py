@@ -12,11 +12,11 @@ from pathlib import Path
 from imagecheck import waits
 from imagecheck.broker import Address, Broker, BrokerUnreachable
 from imagecheck.cloud import network, nova
-from imagecheck.cloud.connection import Cloud, Hiccup
+from imagecheck.cloud.connection import Cloud
 from imagecheck.cloud.ledger import Ledger
 from imagecheck.cloud.preflight import Surroundings
 from imagecheck.definition import Definition
-from imagecheck.errors import StepFailed, UsageError
+from imagecheck.errors import ImagecheckError, StepFailed, UsageError
 from imagecheck.guest import agent as inside
 from imagecheck.guest import config_drive, console, ssh
 from imagecheck.launch.collect import Edges
@@ -164,8 +164,8 @@ def alarm_ends(cloud: Cloud, server_id: str) -> None:
     """StepFailed when the console shows that this boot will not get any further."""
     try:
         alarms = console.alarms(nova.console(cloud, server_id))
-    except (Hiccup, StepFailed):
-        return
+    except ImagecheckError:
+        return  # a server that is not there yet has no console
     for alarm in alarms:
         if any(word in alarm.meaning for word in FATAL):
             raise StepFailed("guest", alarm.meaning, seen=f"console line {alarm.number}: {alarm.line}")

@@ -91,7 +91,7 @@ def wait_healthy(ground: Ground, asked: Asked, edges: Edges) -> trove.Shown:
         nonlocal last_console
         if not shown.server_id:
             return
-        if edges.look("nova_active", time.time, lambda: nova.show(ground.cloud, shown.server_id).status == "ACTIVE"):
+        if edges.look("nova_active", time.time, lambda: _is_active(ground, shown.server_id)):
             look()
         if time.monotonic() - last_console >= CONSOLE_EVERY:
             last_console = time.monotonic()
@@ -100,6 +100,12 @@ def wait_healthy(ground: Ground, asked: Asked, edges: Edges) -> trove.Shown:
     seen = trove.wait_healthy(ground.cloud, asked.id, deadline=HEALTHY_DEADLINE, since=asked.accepted, each=each)
     edges.saw("healthy", seen.last_no, seen.first_yes)
     return seen.value
+
+
+def _is_active(ground: Ground, server: str) -> bool:
+    with contextlib.suppress(Missing):  # Trove knows the id a moment before Nova shows it
+        return nova.show(ground.cloud, server).status == "ACTIVE"
+    return False
 
 
 def look_around(ground: Ground, asked: Asked, shown: trove.Shown, seconds: float) -> Launch:
