@@ -34,6 +34,11 @@ def timeline_lines(measured: Measured, *, width: int = 80, unicode: bool = True,
 
     ``width`` in columns; ``circumstances`` ("tcg, epoxy") stands beside the total.
     """
+
+    def say(text: str) -> str:
+        # In ASCII before it is laid out: "..." is wider than "…".
+        return clean(text) if unicode else plain(clean(text))
+
     phases = measured.timeline.phases
     head = measured.title
     if phases:
@@ -42,21 +47,21 @@ def timeline_lines(measured: Measured, *, width: int = 80, unicode: bool = True,
         head += "  not measured"
     if circumstances:
         head += f"  ({circumstances})"
-    lines = _wrapped(clean(head), width, "", "  ")
+    lines = _wrapped(say(head), width, "", "  ")
 
-    widest = max((len(clean(phase.name)) for phase in phases), default=0)
+    widest = max((len(say(phase.name)) for phase in phases), default=0)
     name_width = max(1, min(widest, _WIDEST_NAME, max(8, width - 14)))
     bar_width = width - name_width - 14
     for phase in phases:
         bar = _bar(phase, measured.timeline.seconds, bar_width, unicode) if bar_width >= _NARROWEST_BAR else ""
-        name, *more = textwrap.wrap(clean(phase.name), name_width) or ["-"]
+        name, *more = textwrap.wrap(say(phase.name), name_width) or ["-"]
         lines.append(f"  {name:<{name_width}} {phase!s:>9}  {bar}".rstrip())
         lines += [f"  {part}" for part in more]
         if phase.note:
-            lines += _wrapped(clean(phase.note), width, "    ", "    ")
+            lines += _wrapped(say(phase.note), width, "    ", "    ")
     for event, reason in measured.timeline.missing.items():
-        lines += _wrapped(clean(f"not seen: {event}, {reason}"), width, "  ", "    ")
-    return lines if unicode else [plain(line) for line in lines]
+        lines += _wrapped(say(f"not seen: {event}, {reason}"), width, "  ", "    ")
+    return lines
 
 
 def _bar(phase: Phase, whole: float, columns: int, unicode: bool) -> str:
@@ -83,11 +88,11 @@ def fault_lines(fault: Fault, *, width: int = 100, unicode: bool = True) -> list
             continue
         # The first row reads across; the others stand in a column below it.
         lead = "FAILED  " if label == "FAILED" else f"        {label:<{_LABEL - 8}}"
-        for part in clean(text).splitlines():
+        for part in (clean(text) if unicode else plain(clean(text))).splitlines():
             if part.strip():
                 lines += _wrapped(part.strip(), width, lead, " " * _LABEL)
                 lead = " " * _LABEL
-    return lines if unicode else [plain(line) for line in lines]
+    return lines
 
 
 def _wrapped(text: str, width: int, first: str, rest: str) -> list[str]:
