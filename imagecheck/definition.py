@@ -204,6 +204,11 @@ def parse(text: str, file: Path) -> Definition:
         raise UsageError(f"{file}: is not valid TOML ({error}): correct that line") from error
     except RecursionError as error:
         raise UsageError(f"{file}: is nested too deeply: a definition has two levels") from error
+    return from_table(table, file)
+
+
+def from_table(table: Mapping[str, Any], file: Path) -> Definition:
+    """A Definition from a parsed file; as `parse`."""
     values = _table(table, TOP, file, "")
     values["datastore"] = Datastore(**_table(values["datastore"], DATASTORE, file, "datastore."))
     values["needs"] = Needs(**_table(values["needs"], NEEDS, file, "needs."))
@@ -217,7 +222,7 @@ def _table(table: Any, schema: Mapping[str, _Key], file: Path, prefix: str) -> d
         if key not in schema:
             near = difflib.get_close_matches(key, schema, n=1)
             remedy = f"did you mean {prefix + near[0]!r}?" if near else f"the keys are {', '.join(schema)}"
-            raise UsageError(f"{file}: unknown key {prefix + key!r}: {remedy}")
+            raise UsageError(f"{file}: unknown key {(prefix + key)[:60]!r}: {remedy}")
     values: dict[str, Any] = {}
     for key, rule in schema.items():
         if key not in table:

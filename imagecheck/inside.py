@@ -136,12 +136,13 @@ def datasources(tree: Tree) -> list[str]:
 
 
 def kernel_lines(tree: Tree) -> list[str]:
-    """The kernel command lines of the boot loader's menu (GRUB's, or boot loader entries)."""
+    """The kernel command lines of the boot loader's menu (GRUB's, or boot loader entries), without recovery modes."""
     text = tree.text("/boot/grub/grub.cfg") + tree.text("/boot/grub2/grub.cfg")
     lines = [line.strip() for line in text.splitlines()]
     entries = [tree.text(entry) for entry in tree.glob("/boot/loader/entries/*.conf")]
     found = [line for line in lines if line.startswith(("linux ", "linux\t", "linux16 ", "linuxefi "))]
-    return found + [line for entry in entries for line in entry.splitlines() if line.startswith("options ")]
+    found += [line for entry in entries for line in entry.splitlines() if line.startswith("options ")]
+    return [line for line in found if "single" not in line.split()]
 
 
 # Units of which any, when the agent starts after it, means that write_files is done: cloud-init's init stage since

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from imagecheck import hostcmd, waits
+from imagecheck.build import host
 from imagecheck.errors import StepFailed
 
 _PATIENCE = 10.0  # seconds for killed processes to be gone
@@ -64,7 +65,7 @@ def _detach(device: str) -> None:
     for name in Path("/dev/mapper").glob(f"{Path(device).name}p*"):
         if name.is_symlink() and name.readlink().parent == Path("/dev"):  # ours (shims/kpartx)
             name.unlink(missing_ok=True)
-    if hostcmd.which("kpartx") and Path("/dev/mapper/control").exists():
+    if host.has_device_mapper() and hostcmd.which("kpartx"):
         hostcmd.run(["kpartx", "-d", device], check=False, timeout=60)
     hostcmd.run(["partx", "--delete", device], check=False, timeout=60)
     hostcmd.run(["losetup", "--detach", device], check=False, timeout=60)
