@@ -39,7 +39,7 @@ def make(folder: Folder) -> None:
 
         def on_line(line: str) -> None:
             if line.startswith("I: "):
-                phase.update(line[3:].split(" (")[0])
+                phase.update(line[3:].split(" (")[0].split(" in shell")[0])
 
         hostcmd.stream(argv, on_line=on_line, step="sandbox root file system")
 
