@@ -85,7 +85,9 @@ def configured(folder: Folder) -> Folder:
     for service in ("keystone", "glance", "nova"):
         ini = folder.root / f"etc/{service}/{service}-uwsgi.ini"
         ini.parent.mkdir(parents=True)
-        ini.write_text("[uwsgi]\nprocesses = 8\nthreads = 32\nplugins = python3,apparmor\napparmor-profile = x\nname = y\n")
+        ini.write_text(
+            "[uwsgi]\nprocesses = 8\nthreads = 32\nplugins = python3,apparmor\napparmor-profile = x\nname = y\n"
+        )
     known = {"keypair": "k", "mgmt_network_id": "net-1", "mgmt_security_group_id": "sg-1"}
     rootfs.configure(folder, known | {"virt_type": "qemu", "cpu_mode": "none"})
     return folder
