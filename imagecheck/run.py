@@ -86,12 +86,13 @@ class Road:
         except ImagecheckError as error:
             if reached and error not in self._broken.values():
                 self._broken[step] = error
+                self.seconds[step] = time.monotonic() - began - self._inner[-1]  # without saving the evidence
                 self._keep_evidence(step, error)
             raise
         finally:
             took, inner = time.monotonic() - began, self._inner.pop()
             if reached:
-                self.seconds[step] = took - inner
+                self.seconds.setdefault(step, took - inner)
             if self._inner:
                 self._inner[-1] += took
 
