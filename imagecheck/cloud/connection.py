@@ -80,7 +80,8 @@ def _login(site: Site, entry: str) -> Connection:
         _reach(str(region.auth.get("auth_url") or ""), entry)
         region.config["api_timeout"] = API_TIMEOUT
         connection = Connection(config=region)
-        learn(connection.authorize())
+        # Not Connection.authorize: it wraps what Keystone said in an error of its own.
+        learn(connection.session.get_token() or "")
         return connection
 
 
@@ -102,9 +103,12 @@ def _trove(connection: Connection, entry: str) -> Any:
     config = connection.config
     with sentences(f"entry {entry!r}"):
         interface = config.get_interface("database") or "public"
-        endpoint = connection.session.get_endpoint(
-            service_type="database", interface=interface, region_name=config.get_region_name("database")
-        )
+        try:
+            endpoint = connection.session.get_endpoint(
+                service_type="database", interface=interface, region_name=config.get_region_name("database")
+            )
+        except ksa.EndpointNotFound:
+            endpoint = None
         if not endpoint:
             raise UsageError(
                 f"the cloud of entry {entry!r} has no Trove in its catalogue (no service of type 'database'): "
