@@ -57,7 +57,7 @@ class Shown:
 
     @property
     def summary(self) -> str:
-        """Both states in a few words, for status lines; while building, what the agent has said ("new": nothing yet)."""
+        """Both states in a few words; while building, also what the agent has said ("new": nothing yet)."""
         told = (self.raw.get("guest_status") or {}).get("state_description", "") if self.status == "BUILD" else ""
         return f"{self.status}/{self.operating_status or '-'}" + (f", agent: {told}" if told else "")
 
