@@ -95,7 +95,8 @@ def pytest_configure(config: pytest.Config) -> None:
             config.args = [str(paths.shipped("suite"))]
     session.progress_to(_Beside(config))
     if not _worker(config):
-        signal.signal(signal.SIGTERM, _interrupt)
+        before = signal.signal(signal.SIGTERM, _interrupt)
+        config.add_cleanup(lambda: signal.signal(signal.SIGTERM, before) and None)
 
 
 def _interrupt(*_: object) -> None:

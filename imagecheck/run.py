@@ -128,7 +128,7 @@ class Road:
     def _enter_cloud(self) -> Ground:
         self._site = site = self._find_site()
         cloud = connection.connect(site)
-        file = self._made.get("image file")
+        file = self._made.get("image file") or self.choice.file
         where = preflight(cloud, self.choice.definition.needs, virtual_size=file.virtual_size if file else 0)
         brokers = tuple(broker.addresses(site.guest_config)) if site.guest_config else ()
         key, self._public = ssh.keypair(self._private)
