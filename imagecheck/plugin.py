@@ -96,7 +96,11 @@ def pytest_configure(config: pytest.Config) -> None:
     session.progress_to(_Beside(config))
     if not _worker(config):
         before = signal.signal(signal.SIGTERM, _interrupt)
-        config.add_cleanup(lambda: signal.signal(signal.SIGTERM, before) and None)
+
+        def restore() -> None:
+            signal.signal(signal.SIGTERM, before)
+
+        config.add_cleanup(restore)
 
 
 def _interrupt(*_: object) -> None:
