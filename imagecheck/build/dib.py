@@ -74,7 +74,7 @@ def environment(definition: Definition, work: Path, cache: Path) -> dict[str, st
         "ELEMENTS_PATH": str(elements.search_path()[0]),
         "HOME": str(work),  # root's own ~/.cache stays as it is
         "PATH": os.pathsep.join([str(work / "bin"), str(Path(sys.executable).parent), path]),
-        "TMPDIR": "/tmp",  # noqa: S108 - must exist in the chroot, too
+        "TMPDIR": "",  # mktemp -t would take it before TMP_DIR; and the chroot has no such folder
         "TMP_DIR": str(work / "tmp"),
     }  # fmt: skip
 

@@ -14,7 +14,7 @@ option() { # the value of --NAME among the arguments, else from the configuratio
     for argument; do
         case $argument in "--$name="*) echo "${argument#*=}" && return ;; esac
     done
-    my_print_defaults --mysqld | sed -n "s/^--$name=//p" | tail -n 1
+    my_print_defaults --mysqld | sed -n "s/^--$(echo "$name" | sed "s/-/[-_]/g")=//p" | tail -n 1
 }
 
 # Reverse look-ups into a network without DNS hold every greeting up for seconds.
@@ -39,6 +39,18 @@ if [ ! -d "$data/mysql" ]; then
     [ "$(id -u)" != 0 ] || chown -R mysql: "$data"
 fi
 
+# Without a certificate the server makes a large RSA key at every start: 8 s of a guest under emulation.
+if [ -z "$(option ssl-cert "$@")" ]; then
+    [ -e "$data/.tls.pem" ] || (
+        umask 077
+        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 -subj /CN=MariaDB \
+            -keyout "$data/.tls.key" -out "$data/.tls.new" 2> /dev/null
+        mv "$data/.tls.new" "$data/.tls.pem"
+    )
+    [ "$(id -u)" != 0 ] || chown mysql: "$data/.tls.key" "$data/.tls.pem"
+    set -- "$@" "--ssl-key=$data/.tls.key" "--ssl-cert=$data/.tls.pem"
+fi
+
 if [ -e "$data/.without-password" ] && [ ! -e "$data/.with-password" ]; then
     secret=$(printf %s "$password" | sed "s/[\\\\']/\\\\&/g")
     # A pipe: the password never lies in a file. The server reads it before it accepts a connection; its last
@@ -47,8 +59,6 @@ if [ -e "$data/.without-password" ] && [ ! -e "$data/.with-password" ]; then
 SET PASSWORD FOR root@localhost = PASSWORD('$secret');
 CREATE USER IF NOT EXISTS root@'%' IDENTIFIED BY '$secret';
 GRANT ALL ON *.* TO root@'%' WITH GRANT OPTION;
-DELETE FROM mysql.global_priv WHERE User = '' OR (User = 'root' AND Host NOT IN ('localhost', '%'));
-FLUSH PRIVILEGES;
 SELECT 'done' INTO OUTFILE '$data/.with-password';
 SQL
     set -- "$@" --init-file=/dev/fd/3
