@@ -19,14 +19,9 @@ from imagecheck.errors import ImagecheckError, UsageError
 
 if TYPE_CHECKING:
     from imagecheck.cloud.connection import Cloud
-    from imagecheck.cloud.trove import Version
     from imagecheck.definition import Definition
     from imagecheck.disk import Disk
-    from imagecheck.guest.config_drive import ConfigDrive
-    from imagecheck.guest.ssh import Guest
     from imagecheck.imagefile import ImageFile
-    from imagecheck.outcomes import Agent, BareBoot, Gone, Launch, Operation, Serving
-    from imagecheck.report import Measured
     from imagecheck.run import Road
     from imagecheck.session import Session
 
@@ -270,100 +265,33 @@ def cloud(walked: Road) -> Cloud:
     return walked.cloud().cloud
 
 
-@pytest.fixture
-def server(walked: Road) -> BareBoot:
-    """A server that the harness booted through Nova, with what it was given."""
-    return _reach(walked.server)
+def _step(name: str, what: str) -> Any:
+    """The fixture for one step of the road; ``name`` is the step's method."""
+
+    def step(walked: Road) -> Any:
+        return _reach(getattr(walked, name))
+
+    step.__doc__ = what
+    return pytest.fixture(step)
 
 
-@pytest.fixture
-def guest(walked: Road) -> Guest:
-    """SSH to that server; ``guest.host`` is a testinfra host with sudo."""
-    return _reach(walked.guest)
-
-
-@pytest.fixture
-def console(walked: Road) -> str:
-    """That server's serial console once it was up."""
-    return _reach(walked.console)
-
-
-@pytest.fixture
-def config_drive(walked: Road) -> ConfigDrive:
-    """The config drive, and what cloud-init says of its data source."""
-    return _reach(walked.config_drive)
-
-
-@pytest.fixture
-def agent(walked: Road) -> Agent:
-    """The guest agent, watched from inside and from the broker."""
-    return _reach(walked.agent)
-
-
-@pytest.fixture
-def boot_times(walked: Road) -> Measured:
-    """Where the time of the bare boot went."""
-    return _reach(walked.boot_times)
-
-
-@pytest.fixture
-def version(walked: Road) -> Version:
-    """The image as a registered datastore version."""
-    return _reach(walked.version)
-
-
-@pytest.fixture
-def instance(walked: Road) -> Launch:
-    """A Trove instance as it was when it became ACTIVE and HEALTHY."""
-    return _reach(walked.launch)
-
-
-@pytest.fixture
-def database(walked: Road) -> Serving:
-    """SQL over the tenant network, with one row written."""
-    return _reach(walked.serving)
-
-
-@pytest.fixture
-def launch(walked: Road) -> Measured:
-    """Where the time of the Trove launch went."""
-    return _reach(walked.launch_times)
-
-
-@pytest.fixture
-def stopped(walked: Road) -> Operation:
-    """What came of stopping the database through Trove."""
-    return _reach(walked.stopped)
-
-
-@pytest.fixture
-def started(walked: Road) -> Operation:
-    """What came of starting it again."""
-    return _reach(walked.started)
-
-
-@pytest.fixture
-def restarted(walked: Road) -> Operation:
-    """What came of restarting the database through Trove."""
-    return _reach(walked.restarted)
-
-
-@pytest.fixture
-def rebooted(walked: Road) -> Operation:
-    """What came of rebooting the server through Trove."""
-    return _reach(walked.rebooted)
-
-
-@pytest.fixture
-def nova_rebooted(walked: Road) -> Operation:
-    """What came of rebooting the server through Nova, behind Trove's back."""
-    return _reach(walked.nova_rebooted)
-
-
-@pytest.fixture
-def deleted(walked: Road) -> Gone:
-    """What is left after the instance was deleted."""
-    return _reach(walked.deleted)
+# Types are those of the methods of run.Road.
+server = _step("server", "outcomes.BareBoot: a server that the harness booted through Nova, with what it was given.")
+guest = _step("guest", "guest.ssh.Guest: SSH to that server; ``guest.host`` is a testinfra host with sudo.")
+console = _step("console", "str: that server's serial console once it was up.")
+config_drive = _step("config_drive", "guest.config_drive.ConfigDrive: the drive, and cloud-init's data source.")
+agent = _step("agent", "outcomes.Agent: the guest agent, watched from inside and from the broker.")
+boot_times = _step("boot_times", "report.Measured: where the time of the bare boot went.")
+version = _step("version", "cloud.trove.Version: the image as a registered datastore version.")
+instance = _step("launch", "outcomes.Launch: a Trove instance as it was when it became ACTIVE and HEALTHY.")
+database = _step("serving", "outcomes.Serving: SQL over the tenant network, with one row written.")
+launch = _step("launch_times", "report.Measured: where the time of the Trove launch went.")
+stopped = _step("stopped", "outcomes.Operation: what came of stopping the database through Trove.")
+started = _step("started", "outcomes.Operation: what came of starting it again.")
+restarted = _step("restarted", "outcomes.Operation: what came of restarting the database through Trove.")
+rebooted = _step("rebooted", "outcomes.Operation: what came of rebooting the server through Trove.")
+nova_rebooted = _step("nova_rebooted", "outcomes.Operation: what came of a reboot by Nova, behind Trove's back.")
+deleted = _step("deleted", "outcomes.Gone: what is left after the instance was deleted.")
 
 
 # ---- reports
