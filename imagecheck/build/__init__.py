@@ -59,8 +59,10 @@ def cached(definition: Definition) -> ImageFile | None:
         return None
 
 
-def build(definition: Definition, *, rebuild: bool = False) -> ImageFile:
+def build(definition: Definition, *, rebuild: bool = False, yes: bool = False) -> ImageFile:
     """The image of ``definition``: from the cache, or built now (always, when ``rebuild``).
+
+    ``yes`` allows it to install the host packages that a build needs (`host.ensure`).
 
     Raises UsageError (rights, missing host packages, elements that do not fit) and StepFailed naming the phase and
     hook of diskimage-builder. Whatever ends it, no mount, loop device or half an image stays behind.
@@ -70,7 +72,7 @@ def build(definition: Definition, *, rebuild: bool = False) -> ImageFile:
         return found
     elements.resolve(definition)
     host.require_root()
-    host.ensure()
+    host.ensure(yes)
     with _alone():
         # Whoever held the lock before may have built the same.
         if not rebuild and (found := cached(definition)):

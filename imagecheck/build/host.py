@@ -60,7 +60,8 @@ def missing_host_packages() -> dict[str, str]:
 
 
 def ensure(yes: bool = False) -> None:
-    """Install what is missing when ``yes``; otherwise UsageError that names the packages and what they are for."""
+    """Install what is missing when ``yes`` or in CI; otherwise UsageError naming the packages and their uses."""
+    yes = yes or "CI" in os.environ
     missing = missing_host_packages()
     if not missing:
         return
