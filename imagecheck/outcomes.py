@@ -107,4 +107,3 @@ class Serving:
     version: str
     row: str
     wanted: str
-    seconds: float  # from HEALTHY to the first answered query

@@ -229,8 +229,9 @@ class Road:
             version, ground, edges = self.version(), self.cloud(), self._edges["launch"]
             self._asked = asked = service.ask(ground, version)
             shown = service.wait_healthy(ground, asked, edges)
-            self._healthy_at = time.time()
-            made = service.look_around(ground, asked, shown, self._healthy_at - asked.began)
+            seconds = time.time() - asked.began
+            service.first_query(ground, asked, shown, edges)
+            made = service.look_around(ground, asked, shown, seconds)
             self._open.callback(made.guest.forget)
             # Now: a restart would move the container's start.
             self._launch_look = measure.look(ground, made.guest, made.server.id)
@@ -241,19 +242,13 @@ class Road:
     def serving(self) -> Serving:
         """SQL over the tenant network, one row written."""
 
-        def serve() -> Serving:
-            launch = self.launch()
-            return service.serve(launch, self._asked.password, self._healthy_at, self._edges["launch"])
-
-        return self._step("database", serve)
+        return self._step("database", lambda: service.serve(self.launch(), self._asked.password))
 
     def launch_times(self) -> Measured:
         """Where the time of the Trove launch went."""
 
         def take() -> Measured:
             self.launch()
-            with contextlib.suppress(ImagecheckError):
-                self.serving()
             return measure.launch(self._launch_look, (self._asked.began, self._asked.accepted), self._edges["launch"])
 
         return self._measured("launch timings", take)

@@ -73,7 +73,7 @@ class Facts:
     monotonic: float
     manager: dict[str, float]
     units: dict[str, Unit]
-    cloud_init: dict[str, Any]
+    stages: dict[str, Any]  # cloud-init's status.json
     prepare_start: float
     prepare_end: float
     container: dict[str, Any] = field(default_factory=dict)
@@ -82,18 +82,9 @@ class Facts:
         """A moment of the monotonic clock on the wall clock; 0 stays 0."""
         return self.wall - self.monotonic + monotonic if monotonic else 0.0
 
-    @property
-    def cloud_init_done(self) -> float:
-        """When cloud-init's last stage finished."""
-        return self._cloud_init("modules-final")
-
-    @property
-    def cloud_init_wrote(self) -> float:
-        """When the stage that runs write_files finished (cloud_init_modules: status.json "init")."""
-        return self._cloud_init("init")
-
-    def _cloud_init(self, stage: str) -> float:
-        finished = float(((self.cloud_init.get("v1") or {}).get(stage) or {}).get("finished") or 0)
+    def cloud_init(self, stage: str) -> float:
+        """When a stage of cloud-init finished: "init" runs write_files, "modules-final" is the last."""
+        finished = float(((self.stages.get("v1") or {}).get(stage) or {}).get("finished") or 0)
         # Older releases write epoch seconds, 25.1 writes the uptime (cloudinit/cmd/main.py, status_wrapper).
         return finished if finished > 1e8 else self.at(finished)
 
@@ -127,7 +118,7 @@ def facts(guest: Guest, *, units: Sequence[str], container: str = "database") ->
         monotonic=table["mono"],
         manager={key: _micros(value) for key, value in table["manager"].items()},
         units={unit.name: unit for unit in map(_unit, table["units"])},
-        cloud_init=table["cloud_init"],
+        stages=table["cloud_init"],
         prepare_start=table["prepare_start"],
         prepare_end=table["prepare_end"],
         container=table["container"],

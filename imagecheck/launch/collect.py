@@ -65,17 +65,24 @@ def of_nova(steps: Iterable[Step]) -> list[Event]:
 def of_guest(facts: Facts, *, agent_unit: str) -> list[Event]:
     """Everything the guest knows of its own start, by the guest's clock."""
     unit = facts.units.get(agent_unit)
+    agent = facts.at(unit.started) if unit else 0.0
     moments = {
         # The kernel is CLOCK_MONOTONIC's zero.
         "kernel_started": facts.wall - facts.monotonic,
         "userspace_started": facts.at(facts.manager.get("UserspaceTimestampMonotonic", 0.0)),
-        "cloudinit_done": facts.cloud_init_done,
-        "agent_started": facts.at(unit.started) if unit else 0.0,
+        "cloudinit_done": _cloud_init(facts, agent),
+        "agent_started": agent,
         "prepare_started": facts.prepare_start,
         "prepare_ended": facts.prepare_end,
         "container_started": _docker_time(str(facts.container.get("StartedAt") or "")),
     }
     return [Event.at(name, "guest", when) for name, when in moments.items() if when > 0]
+
+
+def _cloud_init(facts: Facts, agent: float) -> float:
+    """The last stage that the agent waited for: an image may start it once the files are there (stage "init")."""
+    ends = [facts.cloud_init(stage) for stage in ("init", "modules-config", "modules-final")]
+    return max((end for end in ends if 0 < end <= agent), default=ends[-1])
 
 
 def _docker_time(text: str) -> float:

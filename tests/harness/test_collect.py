@@ -17,7 +17,7 @@ def facts(**changes):
     values = {
         "boot_id": "b", "wall": EPOCH + 100, "monotonic": 100.0, "manager": {"UserspaceTimestampMonotonic": 4.0},
         "units": {unit.name: unit},
-        "cloud_init": {"v1": {"init": {"finished": EPOCH + 18}, "modules-final": {"finished": EPOCH + 25}}},
+        "stages": {"v1": {"init": {"finished": EPOCH + 18}, "modules-final": {"finished": EPOCH + 25}}},
         "prepare_start": EPOCH + 50, "prepare_end": EPOCH + 70,
         "container": {"StartedAt": "2023-11-14T22:14:20.123456789Z"},
     }  # fmt: skip
@@ -35,12 +35,18 @@ def test_the_guests_monotonic_moments_become_wall_times():
 
 def test_cloud_init_may_count_from_the_boot():
     """As cloud-init 25.1 on the first Debian guest did: status.json holds uptimes."""
-    uptimes = facts(cloud_init={"v1": {"init": {"finished": 20.5}, "modules-final": {"finished": 25.5}}})
-    assert (uptimes.cloud_init_wrote, uptimes.cloud_init_done) == (EPOCH + 20.5, EPOCH + 25.5)
+    uptimes = facts(stages={"v1": {"init": {"finished": 20.5}, "modules-final": {"finished": 25.5}}})
+    assert (uptimes.cloud_init("init"), uptimes.cloud_init("modules-final")) == (EPOCH + 20.5, EPOCH + 25.5)
+
+
+def test_cloud_init_ends_for_the_agent_with_the_last_stage_before_it():
+    late = facts(stages={"v1": {"init": {"finished": 20.5}, "modules-final": {"finished": 40.0}}})
+    found = {event.name: event.earliest - EPOCH for event in of_guest(late, agent_unit="trove-guestagent.service")}
+    assert (found["cloudinit_done"], found["agent_started"]) == (20.5, 30.0)
 
 
 def test_what_did_not_happen_is_no_event():
-    silent = facts(manager={}, units={}, cloud_init={}, prepare_start=0.0, prepare_end=0.0, container={})
+    silent = facts(manager={}, units={}, stages={}, prepare_start=0.0, prepare_end=0.0, container={})
     assert [event.name for event in of_guest(silent, agent_unit="x")] == ["kernel_started"]
 
 
