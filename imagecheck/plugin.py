@@ -136,14 +136,14 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "road" not in metafunc.fixturenames:
+    if "imagecheck_road" not in metafunc.fixturenames:
         return
     session = metafunc.config.stash.get(_KEY, None)
     if session is None:
         nothing = pytest.param(None, id="no image", marks=pytest.mark.skip(reason="needs --image NAME"))
-        metafunc.parametrize("road", [nothing], indirect=True, scope="session")
+        metafunc.parametrize("imagecheck_road", [nothing], indirect=True, scope="session")
         return
-    metafunc.parametrize("road", session.names, indirect=True, scope="session", ids=session.names)
+    metafunc.parametrize("imagecheck_road", session.names, indirect=True, scope="session", ids=session.names)
 
 
 def _stage(item: pytest.Item) -> int:
@@ -158,7 +158,7 @@ def _stage(item: pytest.Item) -> int:
 
 def _image(item: pytest.Item) -> str:
     spec = getattr(item, "callspec", None)
-    return str(spec.params.get("road") or "") if spec else ""
+    return str(spec.params.get("imagecheck_road") or "") if spec else ""
 
 
 @pytest.hookimpl(trylast=True)
@@ -196,6 +196,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def _early(mine: Session, images: set[str]) -> None:
+    if images:
+        with _usage(stop=True):
+            if mine.sandbox_comes():  # of one's own sandbox there is nothing to find out
+                return
     for name in mine.names:
         if name in images:
             with _usage(stop=True):
@@ -228,35 +232,35 @@ def _reach(step: Callable[[], T]) -> T:
 
 
 @pytest.fixture(scope="session")
-def road(request: pytest.FixtureRequest) -> Road:
-    """The way of one image; checks ask for its steps below instead."""
+def imagecheck_road(request: pytest.FixtureRequest) -> Road:
+    """The way of one image; checks ask for its steps below instead (the long name is nobody else's)."""
     found: Road = request.config.stash[_KEY].road(request.param)
     return found
 
 
 @pytest.fixture
-def definition(road: Road) -> Definition:
+def definition(imagecheck_road: Road) -> Definition:
     """What the image is said to be."""
-    return road.choice.definition
+    return imagecheck_road.choice.definition
 
 
 @pytest.fixture
-def image_file(road: Road) -> ImageFile:
+def image_file(imagecheck_road: Road) -> ImageFile:
     """The image file, built or taken from the cache."""
-    return _reach(road.image_file)
+    return _reach(imagecheck_road.image_file)
 
 
 @pytest.fixture
-def disk(road: Road) -> Disk:
+def disk(imagecheck_road: Road) -> Disk:
     """The image opened read-only: ``disk.host`` (testinfra) and ``disk.root``."""
-    return _reach(road.disk)
+    return _reach(imagecheck_road.disk)
 
 
 @pytest.fixture
-def walked(road: Road) -> Road:
+def walked(imagecheck_road: Road) -> Road:
     """The road once its cloud is reached: what every step in a cloud begins with."""
-    _reach(road.cloud)
-    return road
+    _reach(imagecheck_road.cloud)
+    return imagecheck_road
 
 
 @pytest.fixture

@@ -42,6 +42,22 @@ def broken_nova(monkeypatch):
     monkeypatch.setattr(Road, "console", lambda road: road._step("console", lambda: road.server() and ""))
 
 
+def test_fixtures_of_others_are_left_alone(pytester, run, raw):
+    pytester.makepyfile(
+        """
+        import pytest
+        @pytest.fixture
+        def road(): return "mine"
+        @pytest.fixture
+        def database(road): return road
+        def test_mine(database): assert database == "mine"
+        """
+    )
+    run("test_fixtures_of_others_are_left_alone.py").assert_outcomes(passed=1)
+    run("--image", raw, "--datastore", "mariadb:11.8", "--stage", "disk",
+        "test_fixtures_of_others_are_left_alone.py").assert_outcomes(passed=1)  # fmt: skip
+
+
 def test_without_image_nothing_changes(pytester, run):
     pytester.makepyfile("def test_mine(): pass")
     done = run()
@@ -97,11 +113,11 @@ def test_the_order_is_the_roads_and_stage_stops_early(pytester, run, raw):
         """
         import pytest
         @pytest.mark.stage("service")
-        def test_c(road): pass
+        def test_c(imagecheck_road): pass
         @pytest.mark.stage("boot")
-        def test_b(road): pass
+        def test_b(imagecheck_road): pass
         @pytest.mark.stage("disk")
-        def test_a(road): pass
+        def test_a(imagecheck_road): pass
         def test_unmarked(image_file): pass
         """
     )
@@ -119,9 +135,9 @@ def test_images_are_walked_one_after_the_other(pytester, run, raw, tmp_path):
         """
         import pytest
         @pytest.mark.stage("boot")
-        def test_b(road): pass
+        def test_b(imagecheck_road): pass
         @pytest.mark.stage("disk")
-        def test_a(road): pass
+        def test_a(imagecheck_road): pass
         """
     )
     done = run("--image", raw, "--image", other, "--datastore", "mariadb:11.8", "-v",
@@ -178,8 +194,8 @@ def test_one_worker_walks_the_whole_road_of_an_image(pytester, run, raw, tmp_pat
         """
         import os, pathlib, pytest
         @pytest.mark.parametrize("number", range(4))
-        def test_where(road, number):
-            with open(f"{road.choice.name}.txt", "a") as file:
+        def test_where(imagecheck_road, number):
+            with open(f"{imagecheck_road.choice.name}.txt", "a") as file:
                 file.write(os.environ["PYTEST_XDIST_WORKER"] + "\\n")
         """
     )
@@ -215,6 +231,6 @@ def test_a_failed_assertion_keeps_its_traceback(pytester, run, raw):
 
 
 def test_a_wrong_stage_is_a_usage_error(pytester, run, raw):
-    pytester.makepyfile("import pytest\n@pytest.mark.stage('bott')\ndef test_a(road): pass")
+    pytester.makepyfile("import pytest\n@pytest.mark.stage('bott')\ndef test_a(imagecheck_road): pass")
     done = run("--image", raw, "--datastore", "mariadb:11.8", "test_a_wrong_stage_is_a_usage_error.py")
     assert done.ret == pytest.ExitCode.USAGE_ERROR
