@@ -230,6 +230,9 @@ def delete(cloud: Cloud, server_id: str, *, deadline: float = DELETE_DEADLINE) -
 
 def _server(raw: Any) -> Server:
     table: dict[str, Any] = raw.to_dict()
+    # The user-data holds trove-guestagent.conf in base64 within base64, where no redaction finds its password.
+    for secret in ("user_data", "admin_password"):
+        table.pop(secret, None)
     addresses = {name: tuple(str(one["addr"]) for one in many) for name, many in (table.get("addresses") or {}).items()}
     fault = table.get("fault") or {}
     return Server(

@@ -1,0 +1,43 @@
+"""Evidence must not carry secrets out: what Nova gives an administrator holds the broker's password twice encoded."""
+
+import base64
+import json
+
+from imagecheck import evidence, redact
+from imagecheck.cloud import nova
+from imagecheck.errors import StepFailed
+from imagecheck.guest.config_drive import cloud_config
+from imagecheck.report import Folder
+
+
+class Raw:
+    """A server as openstacksdk gives it; a real one is met on the sandbox, without a canary in it."""
+
+    def __init__(self, **fields):
+        self._fields = {"id": "i", "name": "n", "has_config_drive": "True", **fields}
+
+    def to_dict(self):
+        return dict(self._fields)
+
+
+def test_user_data_is_no_evidence():
+    secret = "canary-in-the-mine-31"
+    redact.learn(secret)
+    data = cloud_config({"/etc/x": f"transport_url = rabbit://u:{secret}@h/"}, "a:b")
+    server = nova._server(Raw(user_data=base64.b64encode(data.encode()).decode(), admin_password=secret))
+    text = json.dumps(server.raw, default=str)
+    for _ in range(3):
+        assert secret not in text
+        words = [word for word in text.replace('"', " ").split() if len(word) > 40]
+        text = " ".join(base64.b64decode(word + "===", validate=False).decode("latin-1") for word in words)
+    assert server.config_drive
+
+
+def test_a_fault_is_saved_private_and_redacted(tmp_path):
+    redact.learn("canary-in-the-mine-32")
+    folder = Folder(tmp_path / "report")
+    path = evidence.save(folder, "Nova server", StepFailed("Nova server", "said canary-in-the-mine-32"), None)
+    (file,) = path.iterdir()
+    assert file.name == "fault.txt"
+    assert file.read_text() == "Nova server: said ***\n"
+    assert (file.stat().st_mode & 0o777, path.stat().st_mode & 0o777) == (0o600, 0o700)
