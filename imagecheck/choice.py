@@ -76,7 +76,12 @@ def _for_file(path: Path, text: str) -> Definition:
     raise UsageError(f"--datastore {text}: no definition serves {name!r} (there are: {', '.join(served) or 'none'})")
 
 
-def place(cloud: str = "", site_file: str = "", release: str = "", *, yes: bool = False) -> Site:
+def elsewhere(cloud: str, site_file: str) -> bool:
+    """Whether another cloud than the sandbox was named: by option, by $OS_CLOUD or by a site file."""
+    return bool(cloud or site_file or os.environ.get("OS_CLOUD")) or Path(SITE_FILE).is_file()
+
+
+def place(cloud: str = "", site_file: str = "", release: str = sandbox.releases.DEFAULT, *, yes: bool = False) -> Site:
     """The site to use: a site file, an entry of clouds.yaml (also $OS_CLOUD), or else the sandbox, started on demand.
 
     Raises UsageError, and StepFailed when the sandbox does not come up.
@@ -88,4 +93,4 @@ def place(cloud: str = "", site_file: str = "", release: str = "", *, yes: bool 
         return dataclasses.replace(found, cloud=entry) if cloud else found
     if entry:
         return Site(cloud=entry, tenant_cloud=entry)
-    return sandbox.up(release, yes=yes) if release else sandbox.up(yes=yes)
+    return sandbox.up(release, yes=yes)

@@ -46,7 +46,9 @@ class NotReached(ImagecheckError):
 class Road:
     """One image's way. The methods are the steps; calling one walks as far as it needs."""
 
-    def __init__(self, choice: Choice, site: Callable[[], Site], folder: Folder, *, release: str = "") -> None:
+    def __init__(
+        self, choice: Choice, site: Callable[[], Site], folder: Folder, *, release: str = "", yes: bool = False
+    ) -> None:
         self.choice = choice
         self.folder = folder
         self.run = f"imagecheck-{datetime.now(UTC):%m%d-%H%M%S}-{secrets.token_hex(3)}"
@@ -55,6 +57,7 @@ class Road:
         self.seconds: dict[str, float] = {}  # step -> its own time, without that of the steps it called for
         self.accounting = ""
         self._release = release
+        self._yes = yes
         self._began = time.time()
         self._find_site = site
         self._site: Site | None = None
@@ -111,7 +114,7 @@ class Road:
 
     def image_file(self) -> ImageFile:
         """Built or taken from the cache; or the file that was named."""
-        return self._step("image file", lambda: self.choice.file or build.build(self.choice.definition))
+        return self._step("image file", lambda: self.choice.file or build.build(self.choice.definition, yes=self._yes))
 
     def disk(self) -> Disk:
         """The image opened read-only until the road is closed."""

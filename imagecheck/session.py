@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, TextIO, cast
 
-from imagecheck import choice, progress
+from imagecheck import build, choice, progress, sandbox
 from imagecheck.cloud import connection
 from imagecheck.cloud.preflight import preflight
 from imagecheck.errors import ImagecheckError, StepFailed
@@ -53,7 +53,9 @@ class Session:
     def __init__(
         self, *, images: Sequence[str], datastore: str, cloud: str, site: str, release: str, report: Path, yes: bool
     ) -> None:
-        self._cloud, self._site_file, self._release, self._yes = cloud, site, release, yes
+        self._cloud, self._site_file, self._yes = cloud, site, yes
+        self._release = release or sandbox.releases.DEFAULT
+        self._beginning: sandbox.Beginning | None = None
         self._report = report
         self._site: Site | None = None
         self._images: dict[str, _Image] = {}
@@ -86,8 +88,24 @@ class Session:
         """Lead progress to ``stream`` until `end`."""
         self._open.enter_context(progress.to(cast("TextIO", stream)))
 
+    def sandbox_comes(self) -> bool:
+        """True when the sandbox serves and is not up yet: its making has been started, beside that of the image.
+
+        Raises UsageError (rights, host packages).
+        """
+        if choice.elsewhere(self._cloud, self._site_file) or sandbox.running(self._release):
+            return False
+        if self._beginning is None:
+            build.ensure(self._yes)
+            self._beginning = sandbox.begin(self._release, yes=self._yes)
+            progress.note(f"no cloud was named: the sandbox {self._release} is started")
+        return True
+
     def site(self) -> Site:
         """The site, looked up (or the sandbox started) once."""
+        if self._beginning is not None:
+            self._beginning.join()
+            self._beginning = None
         if self._site is None:
             self._site = choice.place(self._cloud, self._site_file, self._release, yes=self._yes)
         return self._site
@@ -107,7 +125,7 @@ class Session:
             folder = Folder(self._report / slug(name))
             if folder.report.exists():  # the evidence of an earlier run would pass for this one's
                 shutil.rmtree(folder.path, ignore_errors=True)
-            one.road = Road(one.choice, self.site, folder, release=self._release or "epoxy")
+            one.road = Road(one.choice, self.site, folder, release=self._release, yes=self._yes)
         return one.road
 
     # ---- what became of the checks
@@ -148,7 +166,9 @@ class Session:
         return left
 
     def end(self) -> None:
-        """Give the streams back."""
+        """Give the streams back; a sandbox that still comes up for nobody is stopped."""
+        if self._beginning is not None:
+            self._beginning.abandon()
         self._open.close()
 
     def properties(self) -> list[tuple[str, str]]:
@@ -179,6 +199,8 @@ class Session:
         if road.accounting:
             lines += [f"cloud     {road.accounting}"]
         lines += [f"          left: {line}" for line in left]
+        if run.sandbox:
+            lines += [f"sandbox   {self._release} stays up for the next run; `imagecheck sandbox down` stops it"]
         lines += [f"report    {road.folder.report}"]
         self.told.append({"image": name, "lines": lines, "properties": properties(run, road.measured)})
 

@@ -9,19 +9,26 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import yaml
 
-from imagecheck import __version__, progress, site
+from imagecheck import __version__, progress, site, waits
 from imagecheck.errors import StepFailed, UsageError
 from imagecheck.sandbox import acceleration, container, host, objects, provision, releases, rootfs, services
 from imagecheck.sandbox.container import Container
 from imagecheck.sandbox.folder import Folder, Secrets, free_plan, write_private
 from imagecheck.site import Site
+from imagecheck.waits import NotYet, Ready
 
 _UNKNOWN = {"keypair": objects.KEYPAIR, "mgmt_network_id": "", "mgmt_security_group_id": ""}
 
@@ -38,10 +45,55 @@ def up(release: str = releases.DEFAULT, *, yes: bool = False) -> Site:
             progress.note(f"the sandbox {release} is up already")
             live.plug()
             return site.load(folder.site)
-        container.discard(folder) if folder.plan.exists() else None
-        if not folder.ready.exists():
+        if folder.plan.exists():
+            container.discard(folder)
+        if not _made_by_this_version(folder):
             _create(folder)
         return _boot(folder)
+
+
+def begin(release: str = releases.DEFAULT, *, yes: bool = False) -> Beginning | None:
+    """Start `up` in a process of its own, to work beside something else; None when the sandbox is up already.
+
+    `up` joins it. Raises UsageError at once for what can be known at once.
+    """
+    folder = Folder.of(releases.get(release))
+    host.ensure(yes=yes)
+    if running(release):
+        return None
+    folder.path.parent.mkdir(parents=True, exist_ok=True)
+    with folder.log.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "imagecheck.sandbox.cli", "up", f"--release={release}"],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+    return Beginning(folder, process)
+
+
+@dataclass
+class Beginning:
+    """An `up` at work in the background."""
+
+    folder: Folder
+    process: subprocess.Popen[bytes]
+
+    def join(self) -> None:
+        """Wait until it has ended; StepFailed with its own last lines when it failed."""
+
+        def ended() -> Ready[int] | NotYet:
+            code = self.process.poll()
+            return NotYet(_last_line(self.folder.log)) if code is None else Ready(code)
+
+        code = waits.until(ended, reason="the sandbox, made beside the image", deadline=1800, interval=0.5).value
+        if code:
+            lines = self.folder.log.read_text(errors="replace").splitlines()
+            raise StepFailed("sandbox", "it did not come up", seen="\n".join(lines[-12:]))
+
+    def abandon(self) -> None:
+        """Interrupt it if it still works: it removes what it has begun."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGINT)
+            self.process.wait(timeout=60)
 
 
 def down(release: str = releases.DEFAULT) -> bool:
@@ -108,7 +160,7 @@ def _create(folder: Folder) -> None:
         write_private(folder.guest_config, (folder.root / "etc/trove/trove-guestagent.conf").read_text())
         write_private(
             folder.ready,
-            json.dumps({"imagecheck": __version__, "openstack": release.openstack,
+            json.dumps({"imagecheck": __version__, "recipe": rootfs.recipe(release), "openstack": release.openstack,
                         "seconds": round(time.monotonic() - began, 1)}),
         )  # fmt: skip
 
@@ -185,14 +237,33 @@ def _virtualization(found: str) -> dict[str, str]:
     return {"virt_type": "qemu", "cpu_mode": "none"}
 
 
+def _made_by_this_version(folder: Folder) -> bool:
+    try:
+        made = bool(json.loads(folder.ready.read_text())["recipe"] == rootfs.recipe(folder.release))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return False
+    if not made:
+        progress.note(f"the sandbox {folder.release.name} was made by another imagecheck: it is made anew")
+    return made
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text(errors="replace").split("\n")[-2:]
+    return lines[0].strip(" …") or "it has not said anything yet"
+
+
 @contextmanager
 def _locked(folder: Folder) -> Iterator[None]:
     """One command at a time on a folder; the lock goes with its process."""
     folder.path.parent.mkdir(parents=True, exist_ok=True)
     with folder.lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress.note(f"another imagecheck works on the sandbox {folder.release.name}; waiting for it")
-            fcntl.flock(file, fcntl.LOCK_EX)
+
+        def mine() -> Ready[None] | NotYet:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return NotYet(f"another imagecheck works on the sandbox {folder.release.name}")
+            return Ready(None)
+
+        waits.until(mine, reason="the sandbox's lock", deadline=1800, interval=0.5, step="sandbox")
         yield

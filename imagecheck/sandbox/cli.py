@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from imagecheck import sandbox
+from imagecheck.errors import ImagecheckError
 from imagecheck.sandbox import releases, services
 from imagecheck.sandbox.folder import Folder
 
@@ -116,4 +117,7 @@ def _size(path: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except ImagecheckError as error:
+        sys.exit(str(error))

@@ -132,6 +132,11 @@ class Folder:
         return self.path / "trove-guestagent.conf"
 
     @property
+    def log(self) -> Path:
+        """What a background `up` said; beside the folder, which it may make anew."""
+        return self.path.with_suffix(".log")
+
+    @property
     def lock(self) -> Path:
         return self.path.with_suffix(".lock")
 

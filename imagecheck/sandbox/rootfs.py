@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -13,6 +14,7 @@ from imagecheck import hostcmd, mirror, progress
 from imagecheck.errors import StepFailed
 from imagecheck.sandbox import acceleration
 from imagecheck.sandbox.folder import Folder, Secrets
+from imagecheck.sandbox.releases import Release
 
 _LEAN = ("man", "doc", "locale", "info", "help", "lintian", "bug")
 _DROPPED = re.compile(r"(apparmor-profile|add-header)\s*=")
@@ -60,7 +62,10 @@ def configure(folder: Folder, extra: Mapping[str, str]) -> None:
         "nova_api_database": database_url("nova_api", keys),
         **extra,
     }
-    _write_tree(resources.files("imagecheck.sandbox") / "files", folder.root, folder, values)
+    for path, template in _settings():
+        service = path.parts[1] if path.parts[0] == "etc" and len(path.parts) > 2 else ""
+        text = Template(template.read_text()).substitute({**values, **_service_values(service, folder)})
+        _write(folder.root / path, text)
     _slim_uwsgi(folder.root)
 
 
@@ -74,6 +79,19 @@ def database_url(name: str, keys: Secrets) -> str:
     """SQLAlchemy URL of one of the databases, over MariaDB's socket (it does not listen on TCP)."""
     socket = "unix_socket=/run/mysqld/mysqld.sock&charset=utf8mb4"
     return f"mysql+pymysql://openstack:{keys.database}@localhost/{name}?{socket}"
+
+
+def recipe(release: Release) -> str:
+    """A digest of all that decides what a made folder holds, but for the archive's state."""
+    digest = hashlib.sha256(repr(release).encode())
+    here = resources.files("imagecheck.sandbox")
+    # the modules whose change changes a folder, and the settings themselves
+    for module in ("rootfs.py", "provision.py", "objects.py"):
+        digest.update((here / module).read_bytes())
+
+    for path, node in _settings():
+        digest.update(str(path).encode() + b"\0" + node.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def _service_values(service: str, folder: Folder) -> dict[str, str]:
@@ -99,18 +117,17 @@ def _service_values(service: str, folder: Folder) -> dict[str, str]:
     }
 
 
-def _write_tree(source: Traversable, root: Path, folder: Folder, values: Mapping[str, str]) -> None:
-    def walk(node: Traversable, relative: Path) -> None:
-        for child in sorted(node.iterdir(), key=lambda item: item.name):
-            path = relative / child.name
-            if child.is_dir():
-                walk(child, path)
-            elif child.name not in ("__init__.py",):
-                service = path.parts[1] if path.parts[0] == "etc" and len(path.parts) > 2 else ""
-                text = Template(child.read_text()).substitute({**values, **_service_values(service, folder)})
-                _write(root / path, text)
+def _settings() -> Iterator[tuple[Path, Traversable]]:
+    """The settings tree: path in the root file system, template."""
 
-    walk(source, Path())
+    def walk(node: Traversable, relative: Path) -> Iterator[tuple[Path, Traversable]]:
+        for child in sorted(node.iterdir(), key=lambda item: item.name):
+            if child.is_dir():
+                yield from walk(child, relative / child.name)
+            else:
+                yield relative / child.name, child
+
+    return walk(resources.files("imagecheck.sandbox") / "files", Path())
 
 
 def _write(path: Path, text: str) -> None:
