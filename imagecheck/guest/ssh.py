@@ -15,7 +15,7 @@ from imagecheck.errors import ImagecheckError, StepFailed
 from imagecheck.hostcmd import Completed
 
 STEP = "guest"
-CONNECT_TIMEOUT = 10  # seconds
+CONNECT_TIMEOUT = 5  # seconds
 SSH_FAILED = 255  # ssh's own exit code when the connection, not the command, failed (ssh(1))
 _CONFIG = """\
 Host guest
