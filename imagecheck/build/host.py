@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
-from imagecheck import hostcmd, progress
+from imagecheck import hostpackages
 from imagecheck.errors import UsageError
+from imagecheck.hostpackages import HostPackage
 
 DEVICE_MAPPER = Path("/dev/mapper/control")
-
-
-@dataclass(frozen=True)
-class HostPackage:
-    """A Debian package, the program that shows it is there, and what the build uses it for."""
-
-    name: str
-    program: str
-    why: str
-    device_mapper: bool = False  # only needed where the kernel has one; elsewhere shims/ stands in
 
 
 # Found by reading diskimage-builder 3.43's lib/ and the elements in use, and by building without everything else.
@@ -33,8 +23,11 @@ PACKAGES = (
     HostPackage("mount", "losetup", "loop devices"),
     HostPackage("util-linux", "partx", "partition tables, partitions of loop devices"),
     HostPackage("procps", "ps", "DIB looks for processes left in its chroot"),
-    HostPackage("kpartx", "kpartx", "partitions of loop devices through the device mapper", device_mapper=True),
-    HostPackage("dmsetup", "dmsetup", "partitions of loop devices through the device mapper", device_mapper=True),
+)
+# only where the kernel has a device mapper; elsewhere shims/ stands in
+DEVICE_MAPPER_PACKAGES = (
+    HostPackage("kpartx", "kpartx", "partitions of loop devices through the device mapper"),
+    HostPackage("dmsetup", "dmsetup", "partitions of loop devices through the device mapper"),
 )
 
 
@@ -50,35 +43,18 @@ def has_device_mapper() -> bool:
     return True
 
 
+def _packages() -> tuple[HostPackage, ...]:
+    return PACKAGES + (DEVICE_MAPPER_PACKAGES if has_device_mapper() else ())
+
+
 def missing_host_packages() -> dict[str, str]:
     """Debian package -> why it is needed, for those that are not installed. Installs nothing."""
-    return {
-        package.name: package.why
-        for package in PACKAGES
-        if (has_device_mapper() or not package.device_mapper) and hostcmd.which(package.program) is None
-    }
+    return hostpackages.missing(_packages())
 
 
 def ensure(yes: bool = False) -> None:
     """Install what is missing when ``yes`` or in CI; otherwise UsageError naming the packages and their uses."""
-    yes = yes or "CI" in os.environ
-    missing = missing_host_packages()
-    if not missing:
-        return
-    command = f"apt-get install --no-install-recommends {' '.join(missing)}"
-    reasons = "; ".join(f"{name} ({why})" for name, why in missing.items())
-    if not yes:
-        raise UsageError(
-            f"this host lacks what an image build needs: {reasons}. Install with: {command} (or give --yes)"
-        )
-    if os.geteuid() != 0:
-        raise UsageError(f"--yes can install host packages only as root: run as root, or first: sudo {command}")
-    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
-    with progress.phase(f"install {', '.join(missing)} on this host") as under_way:
-        if hostcmd.run([*command.split(), "--yes"], check=False, env=quiet, timeout=600).rc != 0:
-            under_way.update("apt-get update")  # the lists may be missing or old
-            hostcmd.run(["apt-get", "update"], env=quiet, timeout=600, step="host packages")
-            hostcmd.run([*command.split(), "--yes"], env=quiet, timeout=900, step="host packages")
+    hostpackages.ensure(_packages(), what="an image build", yes=yes)
 
 
 def require_root() -> None:

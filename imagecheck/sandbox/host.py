@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from ipaddress import IPv4Network
 from typing import Final
 
-from imagecheck import hostcmd, progress
+from imagecheck import hostcmd, hostpackages
 from imagecheck.errors import UsageError
+from imagecheck.hostpackages import HostPackage
 
-PROGRAMS: Final = {
-    # program: (Debian and Ubuntu package, what for)
-    "mmdebstrap": ("mmdebstrap", "makes the root file system folder"),
-    "systemd-nspawn": ("systemd-container", "boots the folder"),
-    "nsenter": ("util-linux", "runs commands in it"),
-    "ip": ("iproute2", "the address and the routes on the host's end of the veth pair"),
-    "qemu-system-x86_64": ("qemu-system-x86", "finds out whether a guest really boots on KVM"),
-    "ssh": ("openssh-client", "looks into guests"),
-}
-
-
-def missing() -> list[str]:
-    """The packages that have to be installed before a sandbox can be made, sorted."""
-    return sorted({package for program, (package, _) in PROGRAMS.items() if shutil.which(program) is None})
+PACKAGES: Final = (
+    HostPackage("mmdebstrap", "mmdebstrap", "makes the root file system folder"),
+    HostPackage("systemd-container", "systemd-nspawn", "boots the folder"),
+    HostPackage("util-linux", "nsenter", "runs commands in it"),
+    HostPackage("iproute2", "ip", "the address and the routes on the host's end of the veth pair"),
+    HostPackage("qemu-system-x86", "qemu-system-x86_64", "finds out whether a guest really boots on KVM"),
+    HostPackage("openssh-client", "ssh", "looks into guests"),
+)
 
 
 def ensure(*, yes: bool) -> None:
@@ -34,21 +28,7 @@ def ensure(*, yes: bool) -> None:
             "the sandbox needs root (it mounts, makes namespaces and boots a container): run the same command as root, "
             "or use your own OpenStack with --cloud NAME"
         )
-    packages = missing()
-    if not packages:
-        return
-    command = "apt-get install --no-install-recommends " + " ".join(packages)
-    if not (yes or os.environ.get("CI") == "true"):
-        reasons = "; ".join(f"{package}: {why}" for package, why in PROGRAMS.values() if package in packages)
-        raise UsageError(f"the sandbox needs host packages ({reasons}): run '{command}', or allow it with --yes")
-    with progress.phase(f"install on the host: {' '.join(packages)}"):
-        hostcmd.run(["apt-get", "update", "-qq"], step="sandbox host", timeout=300)
-        hostcmd.run(
-            ["apt-get", "install", "-qq", "-y", "--no-install-recommends", *packages],
-            step="sandbox host",
-            timeout=900,
-            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-        )
+    hostpackages.ensure(PACKAGES, what="the sandbox", yes=yes)
 
 
 def routed_networks() -> list[IPv4Network]:

@@ -268,7 +268,7 @@ def test_missing_host_packages_are_named_with_what_they_are_for(monkeypatch):
 def test_with_yes_missing_packages_are_installed_once(monkeypatch):
     asked = []
     monkeypatch.setattr(hostcmd, "which", lambda _: None)
-    monkeypatch.setattr(host.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
 
     def run(argv, **_):
         asked.append(argv)
@@ -282,7 +282,7 @@ def test_with_yes_missing_packages_are_installed_once(monkeypatch):
 
 
 def test_nobody_but_root_builds(known, monkeypatch):
-    monkeypatch.setattr(host.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(UsageError, match="needs root"):
         build.build(known)
 

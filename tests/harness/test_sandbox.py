@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagecheck import redact
+from imagecheck import hostcmd, redact
 from imagecheck.errors import UsageError
 from imagecheck.sandbox import container, host, releases, rootfs
 from imagecheck.sandbox.folder import Addresses, Folder, Secrets, free_plan
@@ -143,9 +143,9 @@ def test_a_package_without_uwsgi_settings_is_named(folder: Folder) -> None:
 
 def test_missing_host_packages_are_named_with_reason_and_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setattr(hostcmd, "which", lambda program: None if program.startswith("systemd") else "/there")
     monkeypatch.delenv("CI", raising=False)
-    with pytest.raises(UsageError, match=r"mmdebstrap: makes .*apt-get install .*systemd-container.* with --yes"):
+    with pytest.raises(UsageError, match=r"systemd-container \(boots .*apt-get install .*systemd-container.*--yes"):
         host.ensure(yes=False)
 
 
