@@ -63,6 +63,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--release", default="", metavar="NAME", help="release of the sandbox (default: epoxy)")
     group.addoption("--stage", choices=STAGES, default=STAGES[-1], help="stop after this stage")
+    group.addoption("--qualify", action="store_true", help="also the checks that only a release needs")
     group.addoption("--report", default="report", metavar="DIR", help="where reports and evidence go (default: report)")
     group.addoption("--yes", action="store_true", help="the sandbox may install the packages that it names")
 # fmt: on
@@ -72,6 +73,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # The clients warn of each other's deprecations, in every request.
     config.addinivalue_line("filterwarnings", r"ignore::Warning:(openstack|osc_lib|troveclient)\b")
     config.addinivalue_line("markers", "stage(name): disk, boot or service: how far an image has to get for this check")
+    config.addinivalue_line("markers", "qualify: only with --qualify: what a release needs and a daily run does not")
     if not config.option.image:
         return
     from imagecheck.session import Session
@@ -167,7 +169,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if session is None:
         return
     last = STAGES.index(config.option.stage)
-    beyond = [item for item in items if _image(item) and _stage(item) > last]
+    beyond = [
+        item
+        for item in items
+        if _image(item) and (_stage(item) > last or (item.get_closest_marker("qualify") and not config.option.qualify))
+    ]
     if beyond:
         config.hook.pytest_deselected(items=beyond)
     kept = [item for item in items if item not in set(beyond)]

@@ -89,16 +89,17 @@ class Session:
         self._open.enter_context(progress.to(cast("TextIO", stream)))
 
     def sandbox_comes(self) -> bool:
-        """True when the sandbox serves and is not up yet: its making has been started, beside that of the image.
+        """True when the sandbox is being started beside the build of an image: each keeps one core busy for minutes.
 
-        Raises UsageError (rights, host packages).
+        False when nothing has to be built, another cloud was named, or it is up. Raises UsageError (rights, packages).
         """
-        if choice.elsewhere(self._cloud, self._site_file) or sandbox.running(self._release):
+        builds = any(not one.choice.file and not build.cached(one.choice.definition) for one in self._images.values())
+        if not builds or choice.elsewhere(self._cloud, self._site_file) or sandbox.running(self._release):
             return False
         if self._beginning is None:
-            build.ensure(self._yes)
+            build.ensure(self._yes)  # not beside each other: there is one dpkg
             self._beginning = sandbox.begin(self._release, yes=self._yes)
-            progress.note(f"no cloud was named: the sandbox {self._release} is started")
+            progress.note(f"no cloud was named: the sandbox {self._release} is started beside the build")
         return True
 
     def site(self) -> Site:

@@ -230,6 +230,22 @@ def test_a_failed_assertion_keeps_its_traceback(pytester, run, raw):
     done.stdout.fnmatch_lines(["*assert*== 1*", "FAILED*test_bad*"])
 
 
+def test_what_only_a_release_needs_waits_for_qualify(pytester, run, raw):
+    pytester.makepyfile(
+        """
+        import pytest
+        @pytest.mark.stage("disk")
+        def test_daily(image_file): pass
+        @pytest.mark.stage("disk")
+        @pytest.mark.qualify
+        def test_for_a_release(image_file): pass
+        """
+    )
+    here = ["--image", raw, "--datastore", "mariadb:11.8", "test_what_only_a_release_needs_waits_for_qualify.py"]
+    run(*here).assert_outcomes(passed=1, deselected=1)
+    run(*here, "--qualify").assert_outcomes(passed=2)
+
+
 def test_a_wrong_stage_is_a_usage_error(pytester, run, raw):
     pytester.makepyfile("import pytest\n@pytest.mark.stage('bott')\ndef test_a(imagecheck_road): pass")
     done = run("--image", raw, "--datastore", "mariadb:11.8", "test_a_wrong_stage_is_a_usage_error.py")
