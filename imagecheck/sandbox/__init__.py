@@ -91,9 +91,13 @@ class Beginning:
 
     def abandon(self) -> None:
         """Interrupt it if it still works: it removes what it has begun."""
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGINT)
+        if self.process.poll() is not None:
+            return
+        os.killpg(self.process.pid, signal.SIGTERM)
+        try:
             self.process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)  # the next `up` or `down` clears up after it
 
 
 def down(release: str = releases.DEFAULT) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -116,7 +117,12 @@ def _size(path: Path) -> int:
     return total
 
 
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _interrupt)  # how `Beginning.abandon` asks; SIGINT may be ignored in a background job
     try:
         sys.exit(main(sys.argv[1:]))
     except ImagecheckError as error:
