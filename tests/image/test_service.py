@@ -100,28 +100,28 @@ def test_row_survives_a_restart(restarted):
     assert restarted.row == restarted.wanted
 
 
-def test_reboot_through_nova_ends_healthy(nova_rebooted):
-    """After a reboot behind Trove's back the image brings agent and database back by itself."""
-    assert nova_rebooted.boot_after != nova_rebooted.boot_before
-    assert nova_rebooted.shown.healthy
-
-
-def test_row_survives_a_reboot_through_nova(nova_rebooted):
-    """The row is there after the reboot through Nova."""
-    assert nova_rebooted.row == nova_rebooted.wanted
-
-
-@pytest.mark.qualify
 def test_reboot_through_trove_ends_healthy(rebooted):
     """A reboot of the server through Trove ends ACTIVE and HEALTHY, and the kernel was really started anew."""
     assert rebooted.shown.healthy
     assert rebooted.boot_after != rebooted.boot_before
 
 
-@pytest.mark.qualify
 def test_row_survives_a_reboot_through_trove(rebooted):
     """The row is there after the reboot through Trove."""
     assert rebooted.row == rebooted.wanted
+
+
+@pytest.mark.qualify
+def test_reboot_through_nova_ends_healthy(nova_rebooted):
+    """After a reboot behind Trove's back the image brings agent and database back by itself."""
+    assert nova_rebooted.boot_after != nova_rebooted.boot_before
+    assert nova_rebooted.shown.healthy
+
+
+@pytest.mark.qualify
+def test_row_survives_a_reboot_through_nova(nova_rebooted):
+    """The row is there after the reboot through Nova."""
+    assert nova_rebooted.row == nova_rebooted.wanted
 
 
 def test_delete_removes_the_instance(deleted):
