@@ -1,6 +1,14 @@
-"""What all tests of the harness need of their process."""
+"""Settings for the project's own tests."""
+
+from __future__ import annotations
 
 import signal
+
+from hypothesis import settings
+
+# Machines that also run guests under emulation are slow now and then: time is no part of what properties promise.
+settings.register_profile("imagecheck", deadline=None)
+settings.load_profile("imagecheck")
 
 # A job that a shell starts in the background ignores SIGINT, and so would every process that a test interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
