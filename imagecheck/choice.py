@@ -27,10 +27,11 @@ class Choice:
     file: ImageFile | None
 
 
-def image(named: str, datastore: str = "") -> Choice:
+def image(named: str, datastore: str = "", sha256: str = "") -> Choice:
     """``named`` is a known definition, the path of one (.toml), or an image file.
 
-    An image file needs ``datastore`` ("mariadb:11.8"). Raises UsageError.
+    An image file needs ``datastore`` ("mariadb:11.8"), and is held to ``sha256`` (hexadecimal) if that is given.
+    Raises UsageError.
     """
     path = Path(named).expanduser()
     if named.endswith(".toml") or named in definitions.known():
@@ -42,7 +43,10 @@ def image(named: str, datastore: str = "") -> Choice:
                 f"--image {named}: what it serves is not known: say it with --datastore NAME:VERSION "
                 "(the version is the tag of the database's container image)"
             )
-        return Choice(path.stem, _for_file(path, datastore), inspect(path))
+        file = inspect(path)
+        if sha256 and file.sha256 != sha256.lower():
+            raise UsageError(f"--sha256 {sha256}: {named} has {file.sha256}: fetch the image again, or correct the sum")
+        return Choice(path.stem, _for_file(path, datastore), file)
     names = definitions.known()
     near = difflib.get_close_matches(named, names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names) or 'none'}, or give a file's path"

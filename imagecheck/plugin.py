@@ -63,6 +63,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--release", default="", metavar="NAME", help="release of the sandbox (default: epoxy)")
     group.addoption("--stage", choices=STAGES, default=STAGES[-1], help="stop after this stage")
+    group.addoption("--sha256", default="", metavar="HEX", help="what the image file's digest has to be")
     group.addoption("--qualify", action="store_true", help="also the checks that only a release needs")
     group.addoption("--report", default="report", metavar="DIR", help="where reports and evidence go (default: report)")
     group.addoption("--yes", action="store_true", help="the sandbox may install the packages that it names")
@@ -81,7 +82,7 @@ def pytest_configure(config: pytest.Config) -> None:
     option = config.option
     with _usage():
         session = Session(
-            images=option.image, datastore=option.datastore, cloud=option.cloud, site=option.site,
+            images=option.image, datastore=option.datastore, sha256=option.sha256, cloud=option.cloud, site=option.site,
             release=option.release, report=Path(option.report), yes=option.yes,
         )  # fmt: skip
     config.stash[_KEY] = session

@@ -51,7 +51,16 @@ class Session:
     """Made once from the options; raises UsageError for every mistake that can be known without a cloud."""
 
     def __init__(
-        self, *, images: Sequence[str], datastore: str, cloud: str, site: str, release: str, report: Path, yes: bool
+        self,
+        *,
+        images: Sequence[str],
+        datastore: str,
+        sha256: str,
+        cloud: str,
+        site: str,
+        release: str,
+        report: Path,
+        yes: bool,
     ) -> None:
         self._cloud, self._site_file, self._yes = cloud, site, yes
         self._release = release or sandbox.releases.DEFAULT
@@ -63,7 +72,7 @@ class Session:
         self._open = contextlib.ExitStack()
         self.told: list[dict[str, Any]] = []  # per image, JSON-able: lines for the terminal, properties for JUnit
         for named in images:
-            one = choice.image(named, datastore)
+            one = choice.image(named, datastore, sha256)
             name, number = one.name, 2
             while name in self._images:
                 name, number = f"{one.name}-{number}", number + 1

@@ -246,6 +246,12 @@ def test_what_only_a_release_needs_waits_for_qualify(pytester, run, raw):
     run(*here, "--qualify").assert_outcomes(passed=2)
 
 
+def test_a_wrong_digest_is_a_usage_error_that_names_both(pytester, run, raw):
+    done = run("--image", raw, "--datastore", "mariadb:11.8", "--sha256", "0" * 64)
+    assert done.ret == 4
+    done.stderr.fnmatch_lines([f"ERROR: --sha256 {'0' * 64}: *small.raw has *: fetch the image again*"])
+
+
 def test_a_wrong_stage_is_a_usage_error(pytester, run, raw):
     pytester.makepyfile("import pytest\n@pytest.mark.stage('bott')\ndef test_a(imagecheck_road): pass")
     done = run("--image", raw, "--datastore", "mariadb:11.8", "test_a_wrong_stage_is_a_usage_error.py")
