@@ -43,10 +43,10 @@ def image(named: str, datastore: str = "", sha256: str = "") -> Choice:
                 f"--image {named}: what it serves is not known: say it with --datastore NAME:VERSION "
                 "(the version is the tag of the database's container image)"
             )
-        file = inspect(path)
+        like, file = _for_file(path, datastore), inspect(path)
         if sha256 and file.sha256 != sha256.lower():
             raise UsageError(f"--sha256 {sha256}: {named} has {file.sha256}: fetch the image again, or correct the sum")
-        return Choice(path.stem, _for_file(path, datastore), file)
+        return Choice(path.stem, like, file)
     names = definitions.known()
     near = difflib.get_close_matches(named, names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names) or 'none'}, or give a file's path"

@@ -55,12 +55,12 @@ class Session:
         *,
         images: Sequence[str],
         datastore: str,
-        sha256: str,
         cloud: str,
         site: str,
         release: str,
         report: Path,
         yes: bool,
+        sha256: str = "",
     ) -> None:
         self._cloud, self._site_file, self._yes = cloud, site, yes
         self._release = release or sandbox.releases.DEFAULT
