@@ -65,7 +65,6 @@ class Road:
         self._broken: dict[str, ImagecheckError] = {}
         self._inner: list[float] = []
         self._open = contextlib.ExitStack()
-        self._private = Path(tempfile.mkdtemp(prefix="imagecheck-run-"))
         self._edges = {"boot": collect.Edges(), "launch": collect.Edges()}
 
     def _step(self, step: str, make: Callable[[], T]) -> T:
@@ -128,13 +127,19 @@ class Road:
         """Logged in, looked around, ledger begun: nothing is made before this."""
         return self._step("cloud", self._enter_cloud)
 
+    def _private(self) -> Path:
+        """A folder for this run's key, removed when the road is closed."""
+        folder = Path(tempfile.mkdtemp(prefix="imagecheck-run-"))
+        self._open.callback(shutil.rmtree, folder, ignore_errors=True)
+        return folder
+
     def _enter_cloud(self) -> Ground:
         self._site = site = self._find_site()
         cloud = connection.connect(site)
         file = self._made.get("image file") or self.choice.file
         where = preflight(cloud, self.choice.definition.needs, virtual_size=file.virtual_size if file else 0)
         brokers = tuple(broker.addresses(site.guest_config)) if site.guest_config else ()
-        key, self._public = ssh.keypair(self._private)
+        key, self._public = ssh.keypair(self._private())
         talk = broker.Broker(brokers)
         self._open.callback(talk.close)
         ledger = Ledger.new(self.run, site)
@@ -326,7 +331,6 @@ class Road:
                 left = self._clean(ground)
         finally:
             self._open.close()
-            shutil.rmtree(self._private, ignore_errors=True)
         return left
 
     def _clean(self, ground: Ground) -> list[str]:

@@ -87,9 +87,10 @@ def test_a_step_that_was_not_reached_has_no_time(road):
 
 
 def test_closing_leaves_no_private_file(road):
-    assert road._private.is_dir()
+    folder = road._private()
+    assert folder.is_dir()
     road.close()
-    assert not road._private.exists()
+    assert not folder.exists()
 
 
 def test_two_roads_never_share_a_name(tmp_path):
