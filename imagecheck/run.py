@@ -105,9 +105,9 @@ class Road:
 
     def check_failed(self, check: str, sentence: str, cause: str) -> None:
         """A check's assertion failed: keep what explains it and tell it with the faults of the road."""
-        failure = StepFailed(check, cause or sentence)
+        failure = StepFailed(check, f"does not hold: {sentence or cause}", seen=cause if sentence else "")
         path = evidence.save(self.folder, check, failure, self._made.get("cloud"))
-        self.faults.append(Fault(check, cause or sentence, evidence=str(path)))
+        self.faults.append(Fault.of(failure, str(path)))
 
     # ---- the image
 
