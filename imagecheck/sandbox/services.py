@@ -10,7 +10,7 @@ from typing import Final
 import amqp
 from openstack.connection import Connection
 
-from imagecheck import progress, waits
+from imagecheck import waits
 from imagecheck.errors import StepFailed
 from imagecheck.sandbox.container import Container
 from imagecheck.waits import NotYet, Ready
@@ -157,10 +157,3 @@ def _without_consumer(container: Container) -> list[str]:
     except (OSError, amqp.AMQPError):
         return ["rabbitmq-server", *waiting]
     return waiting
-
-
-def announce(container: Container) -> None:
-    """One line for each unit that is not running, for people who look at ``status``."""
-    for unit, state in states(container).items():
-        if not state.startswith("active"):
-            progress.note(f"{unit}: {state}")
