@@ -20,6 +20,7 @@ ACCELERATIONS = ("", "kvm", "tcg")
 # Values of a guest configuration that are secrets of their own (oslo.config; trove/common/cfg.py).
 _SECRET = re.compile(r"(?im)^[ \t]*[\w.-]*(?:password|_key|secret)[ \t]*=[ \t]*(\S.*?)[ \t]*$")
 _IN_URL = re.compile(r"://[^\s:@/]*:([^\s@]+)@")
+_HOST_PORT = re.compile(r"(?:[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Site:
     injected_group: str = "trove"
     sandbox: bool = False
     acceleration: str = ""  # "kvm", "tcg", "" = unknown
+    # host:port of a plain-http registry that the harness pushes to and guests use as Docker Hub's mirror; usually empty
+    registry: str = ""
 
 
 _TYPES: dict[str, Any] = typing.get_type_hints(Site)
@@ -85,6 +88,8 @@ def _site(table: Mapping[str, Any], file: Path) -> Site:
     site = Site(**values)
     if site.acceleration not in ACCELERATIONS:
         raise UsageError(f"{file}: 'acceleration' is {site.acceleration!r}: give 'kvm', 'tcg' or nothing")
+    if site.registry and not _HOST_PORT.fullmatch(site.registry):
+        raise UsageError(f"{file}: 'registry' is {site.registry!r}: give host:port, without http:// and path")
     if site.guest_config:
         _learn_from(site.guest_config, file)
     return site

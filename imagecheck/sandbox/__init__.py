@@ -26,7 +26,7 @@ from imagecheck import __version__, progress, site, waits
 from imagecheck.errors import StepFailed, UsageError
 from imagecheck.sandbox import acceleration, container, host, objects, provision, releases, rootfs, services
 from imagecheck.sandbox.container import Container
-from imagecheck.sandbox.folder import Folder, Secrets, free_plan, write_private
+from imagecheck.sandbox.folder import REGISTRY_LISTENS, Folder, Secrets, free_plan, write_private
 from imagecheck.site import Site
 from imagecheck.waits import NotYet, Ready
 
@@ -217,6 +217,7 @@ def _boot(folder: Folder) -> Site:
         injected_group="trove",
         sandbox=True,
         acceleration=_accelerate(folder),
+        registry=f"{folder.load_plan()[0].sandbox}:{REGISTRY_LISTENS}",
     )
     site.dump(here, folder.site)
     progress.note(

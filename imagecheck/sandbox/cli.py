@@ -12,7 +12,7 @@ from pathlib import Path
 from imagecheck import sandbox
 from imagecheck.errors import ImagecheckError
 from imagecheck.sandbox import releases, services
-from imagecheck.sandbox.folder import Folder
+from imagecheck.sandbox.folder import REGISTRY, REGISTRY_LISTENS, REGISTRY_PORT, Folder
 
 
 def main(argv: Sequence[str]) -> int:
@@ -79,6 +79,7 @@ def _status(release: str) -> int:
         print(f"          {unit}: {state}")
     print(f"identity  http://{addresses.sandbox}:5000/v3")
     print(f"clients   export OS_CLIENT_CONFIG_FILE={folder.clouds} OS_CLOUD={sandbox.objects.TENANT}")
+    print(f"registry  http://{addresses.sandbox}:{REGISTRY_LISTENS}, for guests http://{REGISTRY}:{REGISTRY_PORT}")
     print(f"guests    {(folder.path / 'acceleration').read_text()}")
     print(f"memory    {_memory(live.leader.pid) / 2**30:.1f} GiB (proportional set size of its processes)")
     print(f"disk      {_size(folder.root) / 2**30:.1f} GiB, since up {_size(folder.layer / 'upper') / 2**30:.1f} GiB")

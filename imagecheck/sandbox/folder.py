@@ -14,6 +14,11 @@ from imagecheck import paths, redact
 from imagecheck.errors import UsageError
 from imagecheck.sandbox.releases import Release
 
+REGISTRY = IPv4Address("169.254.169.253")
+"""Where guests find the registry: the same in every sandbox, so that an image can carry it before there is one."""
+REGISTRY_PORT = 5000
+REGISTRY_LISTENS = 5001
+"""Its port on the sandbox's own address, where 5000 is Keystone's."""
 _PLANS = 100  # 172.31.0.0/16 holds two /24 for each
 
 

@@ -12,7 +12,7 @@ import openstack
 from openstack.connection import Connection
 
 from imagecheck import hostcmd
-from imagecheck.sandbox.folder import Folder
+from imagecheck.sandbox.folder import REGISTRY, Folder
 
 ADMIN = "imagecheck-admin"
 TENANT = "imagecheck-tenant"
@@ -122,6 +122,8 @@ def networks(folder: Folder) -> Objects:
 
     mgmt, _ = flat(
         "mgmt", "service", cidr=str(addresses.management), gateway_ip=None,
+        # it has no gateway, so this route is the only one that DHCP adds: guests keep one default route
+        host_routes=[{"destination": f"{REGISTRY}/32", "nexthop": str(addresses.broker)}],
         allocation_pools=[{"start": str(addresses.management[10]), "end": str(addresses.management[250])}],
     )  # fmt: skip
     _, tenant_subnet = flat(

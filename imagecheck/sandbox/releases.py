@@ -15,6 +15,7 @@ _SYSTEM = (
     "systemd", "systemd-sysv", "dbus", "udev", "iproute2", "iputils-ping", "procps", "ca-certificates", "nftables",
 )  # fmt: skip
 _GROUND = ("rabbitmq-server", "mariadb-server", "memcached", "python3-pymysql", "python3-memcache")
+_REGISTRY = ("docker-registry",)
 _COMPUTE = (
     "nova-api", "nova-conductor", "nova-scheduler", "nova-compute", "nova-compute-qemu", "libvirt-daemon-system",
     "libvirt-clients", "qemu-system-x86", "qemu-utils", "genisoimage", "ethtool",
@@ -62,7 +63,7 @@ RELEASES: Final = {
             suite="trixie",
             openstack="2025.1 Epoxy",
             trove=23,
-            packages=_SYSTEM + _GROUND + _COMPUTE + _CONTROL + _OVN,
+            packages=_SYSTEM + _GROUND + _REGISTRY + _COMPUTE + _CONTROL + _OVN,
             enable=(*_OWN_UNITS, "placement-api.service", *_TROVE_UNITS),
             # with OVN, neutron-api alone serves: no RPC server and no agents
             mask=(*_IDLE_UNITS, "nova-api-metadata.service", "neutron-ovn-metadata-agent.service",
@@ -75,7 +76,7 @@ RELEASES: Final = {
             suite="bookworm",
             openstack="Zed",
             trove=18,
-            packages=_SYSTEM + _GROUND + _COMPUTE + _CONTROL + _OVN,
+            packages=_SYSTEM + _GROUND + _REGISTRY + _COMPUTE + _CONTROL + _OVN,
             enable=(*_OWN_UNITS, "placement-api.service", *_TROVE_UNITS),
             mask=(*_IDLE_UNITS, "nova-api-metadata.service", "neutron-rpc-server.service"),
         ),

@@ -13,7 +13,7 @@ from string import Template
 from imagecheck import hostcmd, mirror, progress
 from imagecheck.errors import StepFailed
 from imagecheck.sandbox import acceleration
-from imagecheck.sandbox.folder import Folder, Secrets
+from imagecheck.sandbox.folder import REGISTRY, REGISTRY_LISTENS, REGISTRY_PORT, Folder, Secrets
 from imagecheck.sandbox.releases import Release
 
 _LEAN = ("man", "doc", "locale", "info", "help", "lintian", "bug")
@@ -55,6 +55,9 @@ def configure(folder: Folder, extra: Mapping[str, str]) -> None:
         "host_ip": str(addresses.host),
         "mgmt_ip": str(addresses.broker),
         "tenant_ip": str(addresses.tenant_sandbox),
+        "registry_ip": str(REGISTRY),
+        "registry_port": str(REGISTRY_PORT),
+        "registry_listens": str(REGISTRY_LISTENS),
         "transport_url": f"rabbit://imagecheck:{keys.broker}@127.0.0.1:5672/",
         "guest_transport_url": f"rabbit://imagecheck:{keys.broker}@{addresses.broker}:5672/",
         "broker_user": "imagecheck",

@@ -13,6 +13,7 @@ from openstack.connection import Connection
 from imagecheck import waits
 from imagecheck.errors import StepFailed
 from imagecheck.sandbox.container import Container
+from imagecheck.sandbox.folder import REGISTRY_LISTENS
 from imagecheck.waits import NotYet, Ready
 
 _STEP = "sandbox services"
@@ -34,6 +35,7 @@ APIS: Final = (
     Api("neutron-api", 9696),
     Api("cinder-api", 8776),
     Api("trove-api", 8779),
+    Api("docker-registry", REGISTRY_LISTENS),
 )
 CONSUMERS: Final = {
     # unit: the queue on which Trove's daemon listens (trove 23, trove/common/cfg.py)

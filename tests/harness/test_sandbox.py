@@ -10,13 +10,14 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from imagecheck import hostcmd, redact
 from imagecheck.errors import UsageError
-from imagecheck.sandbox import container, host, releases, rootfs
-from imagecheck.sandbox.folder import Addresses, Folder, Secrets, free_plan
+from imagecheck.sandbox import container, host, releases, rootfs, services
+from imagecheck.sandbox.folder import REGISTRY, Addresses, Folder, Secrets, free_plan
 
 
 @pytest.fixture
@@ -113,6 +114,25 @@ def test_trove_learns_the_management_network_and_the_guests_the_broker_on_it(con
     assert trove["DEFAULT"]["management_networks"] == "net-1"
     assert guest["DEFAULT"]["transport_url"] == f"rabbit://imagecheck:{keys.broker}@{addresses.broker}:5672/"
     assert guest["DEFAULT"]["control_exchange"] == trove["DEFAULT"]["control_exchange"]
+
+
+def test_guests_find_the_registry_at_the_same_address_in_every_sandbox(configured: Folder) -> None:
+    net = (configured.root / "usr/local/sbin/imagecheck-net").read_text()
+    assert "ip addr replace 169.254.169.253/32 dev lo\n" in net
+    assert net.count("ip daddr 169.254.169.253 tcp dport 5000 dnat to 169.254.169.253:5001\n") == 2
+    settings = yaml.safe_load((configured.root / "etc/docker/registry/config.yml").read_text())
+    assert settings["http"]["addr"] == ":5001"
+    assert "auth" not in settings
+    assert not any(REGISTRY in network for index in range(100) for network in Addresses(index).networks())
+
+
+def test_no_two_services_want_one_port() -> None:
+    ports = [api.port for api in services.APIS]
+    assert len(set(ports)) == len(ports)
+
+
+def test_every_release_has_the_registry() -> None:
+    assert all("docker-registry" in row.packages for row in releases.RELEASES.values())
 
 
 def test_each_api_runs_as_one_process(configured: Folder) -> None:

@@ -46,6 +46,9 @@ def test_relative_paths_start_at_the_file(write, tmp_path):
         (GOOD + "flavor = 3\n", ["'flavor' is 3", "a string in quotes"]),
         (GOOD + "sandbox = 1\n", ["'sandbox' is 1", "true or false"]),
         (GOOD + 'acceleration = "fast"\n', ["'acceleration' is 'fast'", "'kvm', 'tcg'"]),
+        (GOOD + "registry = 5000\n", ["'registry' is 5000", "a string in quotes"]),
+        (GOOD + 'registry = "http://10.0.0.1:5000"\n', ["'registry' is 'http://10.0.0.1:5000'", "host:port"]),
+        (GOOD + 'registry = "10.0.0.1"\n', ["'registry' is '10.0.0.1'", "host:port"]),
         (GOOD + 'guest_config = "none.conf"\n', ["'guest_config' names", "No such file", "correct the path"]),
         (GOOD + 'guest_config = "."\n', ["'guest_config' names", "Is a directory"]),
         (GOOD + "guest_key = true\n", ["'guest_key' is True", "the path of a file"]),
@@ -64,6 +67,11 @@ def test_a_bad_file_is_one_sentence_with_file_key_and_remedy(write, text, words)
     assert "\n" not in sentence
     for word in words:
         assert word in sentence
+
+
+@pytest.mark.parametrize("registry", ["", "10.77.3.2:5001", "mirror.example.org:80", "[fd00::1]:5000"])
+def test_a_registry_is_a_host_with_a_port_or_nothing(write, registry):
+    assert site.load(write(GOOD + f'registry = "{registry}"\n')).registry == registry
 
 
 def test_a_missing_file_and_a_binary_file_are_one_sentence_each(tmp_path):
