@@ -14,6 +14,7 @@ from imagecheck.imagefile import ImageFile
 
 Value = str | int | None  # of one thing in one image; None: it is not there
 _NARROWEST = 40  # columns
+_SIZES = "sizes"  # the group whose numbers are bytes
 _LARGEST = 1 << 63  # no file is larger
 _DIGEST = 12  # characters of a SHA-256 that are shown
 
@@ -97,7 +98,7 @@ def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> Difference:
             )
             continue
         # A size that is known of one image only is no change; anything else is there or not.
-        names = sorted(before.keys() & after.keys() if title in _BYTES else before.keys() | after.keys())
+        names = sorted(before.keys() & after.keys() if title == _SIZES else before.keys() | after.keys())
         changes = [Change(name, before.get(name), after.get(name)) for name in names]
         changes = [one for one in changes if one.before != one.after]
         if changes:
@@ -217,24 +218,30 @@ def _python(told: Mapping[str, Any]) -> Table | None:
     return found
 
 
-def _containers(told: Mapping[str, Any]) -> Table | None:
-    table = _table(_get(told, "contents", "containers"), "contents.containers")
-    if table is None:
-        return None
-    found: dict[str, Value] = {}
-    for tag in table:
-        for key, shown in (("id", tag), ("digest", f"{tag} digest"), ("size", f"{tag} size")):
-            if value := _scalar(_get(told, "contents", "containers", tag, key), f"contents.containers.{tag}.{key}"):
-                found[shown] = value
-    return found
+def _of_containers(key: str, prefix: str = "") -> Callable[[Mapping[str, Any]], Table | None]:
+    """One fact of each container image, by ``prefix`` and tag."""
+    where = ("contents", "containers")
+
+    def read(told: Mapping[str, Any]) -> Table | None:
+        table = _table(_get(told, *where), ".".join(where))
+        if table is None:
+            return None
+        return {prefix + tag: _scalar(_get(told, *where, tag, key), ".".join((*where, tag, key))) for tag in table}
+
+    return read
+
+
+def _sizes(told: Mapping[str, Any]) -> Table | None:
+    whole = _single(file=("size",), disk=("virtual_size",), used=("contents", "file_system", "used"))(told) or {}
+    return {**whole, **(_of_containers("size", "container ")(told) or {})} or None
 
 
 _GROUPS: tuple[tuple[str, Callable[[Mapping[str, Any]], Table | None]], ...] = (
-    ("sizes", _single(file=("size",), disk=("virtual_size",), used=("contents", "file_system", "used"))),
+    (_SIZES, _sizes),
     ("operating system", _plain("contents", "os")),
     ("kernel", _single(release=("contents", "kernel"), command_line=("contents", "command_line"))),
     ("guest agent", _single(**{key: ("contents", "agent", key) for key in ("release", "install", "ref")})),
-    ("container images", _containers),
+    ("container images", _of_containers("id")),
     ("packages", _packages),
     ("Python packages", _python),
     ("enabled units", _listed("contents", "units_enabled")),
@@ -244,7 +251,6 @@ _GROUPS: tuple[tuple[str, Callable[[Mapping[str, Any]], Table | None]], ...] = (
     ("elements", _plain("elements")),
     ("environment", _plain("environment")),
 )
-_BYTES = {"sizes"}
 
 
 def _label(told: Mapping[str, Any]) -> str:
@@ -278,11 +284,11 @@ def lines(difference: Difference, width: int = 100) -> list[str]:
 
 
 def _change(change: Change, column: int, title: str, width: int) -> list[str]:
-    before, after = (_value(change, value, title) for value in (change.before, change.after))
+    before, after = (_value(value, title) for value in (change.before, change.after))
     start = f"  {_SIGNS[change.kind]} {manifest.shown(change.name):<{column}}"
     if change.kind != "changed":
         return _wrapped(f"{start}  {before or after}".rstrip(), "      ", width)
-    grown = f"  ({change.percent:+.1f} %)" if change.percent is not None and _is_size(change, title) else ""
+    grown = f"  ({change.percent:+.1f} %)" if change.percent is not None and title == _SIZES else ""
     line = f"{start}  {before} -> {after}{grown}"
     if len(line) <= width:
         return [line]
@@ -301,15 +307,11 @@ def _wrapped(line: str, indent: str, width: int) -> list[str]:
     )
 
 
-def _is_size(change: Change, title: str) -> bool:
-    return title in _BYTES or (title == "container images" and change.name.endswith(" size"))
-
-
-def _value(change: Change, value: Value, title: str) -> str:
+def _value(value: Value, title: str) -> str:
     if value is None:
         return ""
     if isinstance(value, int):
-        return _size(value) if _is_size(change, title) else str(value)
+        return _size(value) if title == _SIZES else str(value)
     text = manifest.shown(value)
     digits = text.removeprefix("sha256:")
     if len(digits) == 64 and set(digits) <= set("0123456789abcdef"):

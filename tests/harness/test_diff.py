@@ -67,6 +67,8 @@ def text(a, b, width=100):
         (("size",), 1100 << 20, "sizes", ("file", 1000 << 20, 1100 << 20)),
         (("virtual_size",), 3 << 30, "sizes", ("disk", 2 << 30, 3 << 30)),
         (("contents", "file_system", "used"), 5, "sizes", ("used", 1 << 30, 5)),
+        (("contents", "containers", "mariadb:11.8", "size"), 7, "sizes", ("container mariadb:11.8", 100 << 20, 7)),
+        (("contents", "containers", "mariadb:11.8", "id"), "x", "container images", ("mariadb:11.8", IMAGE, "x")),
         (("contents", "os", "version"), "12", "operating system", ("version", "13", "12")),
         (("contents", "kernel"), "6.13", "kernel", ("release", "6.12.1-cloud-amd64", "6.13")),
         (("contents", "agent", "release"), "22.0.0", "guest agent", ("release", "23.0.0", "22.0.0")),
