@@ -173,7 +173,7 @@ def alarm_ends(cloud: Cloud, server_id: str) -> None:
 
 def observe_agent(ground: Ground, bare: BareBoot, guest: ssh.Guest, edges: Edges) -> Agent:
     """Watch until the agent consumes from its queue or the deadline passes; then say what there is. Judges nothing."""
-    unit, guest_id = ground.definition.agent_unit, bare.injected.guest_id
+    unit, guest_id = ground.definition.agent.unit, bare.injected.guest_id
     unasked = ""
     began = time.monotonic()
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
+import shutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from imagecheck import __version__
 from imagecheck.errors import ImagecheckError, UsageError
+from imagecheck.options import STAGES
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,9 +46,26 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     images = commands.add_parser("images", help="the images that are known")
     images.set_defaults(command=_images)
+    plan = commands.add_parser(
+        "plan", help="what a run would build, fetch and boot, and what it costs; touches nothing"
+    )
+    plan.add_argument("name", nargs="+", help="a known definition, or the path of one")
+    plan.add_argument("--stage", choices=STAGES, default=STAGES[-1], help="plan until after this stage")
+    plan.set_defaults(command=_plan)
     build = commands.add_parser("build", help="build an image, or take it from the cache, and say where it is")
     build.add_argument("name", help="a known definition, or the path of one")
+    build.add_argument("--rebuild", action="store_true", help="build all of it again, whatever is in the cache")
+    build.add_argument("--yes", action="store_true", help="install the host packages that a build needs")
     build.set_defaults(command=_build)
+    diff = commands.add_parser("diff", help="what changed between two images")
+    diff.add_argument("a", help="a known definition (its image in the cache), or an image file")
+    diff.add_argument("b", help="the other one")
+    diff.add_argument("--json", action="store_true", help="for programs")
+    diff.set_defaults(command=_diff)
+    new = commands.add_parser("new-datastore", help="write element, definition and checks of a new datastore")
+    new.add_argument("name", help="the datastore's name, in lower case")
+    new.add_argument("--into", default=".", help="the folder that gets elements/, images/ and checks/ (default: here)")
+    new.set_defaults(command=_new)
     garbage = commands.add_parser("gc", help="remove what earlier, dead runs left in a cloud")
     garbage.add_argument("--dry-run", action="store_true", help="only say what would be removed")
     garbage.set_defaults(command=_gc)
@@ -54,18 +75,50 @@ def _parser() -> argparse.ArgumentParser:
 
 def _images(_: argparse.Namespace) -> int:
     from imagecheck import definition
+    from imagecheck.build import obstacle
 
-    for name in definition.known():
-        one = definition.load(name)
-        print(f"{name:<20} {one.os} {one.release}, {one.datastore.name} {one.datastore.version}: {one.description}")
+    known = [definition.load(name) for name in definition.known()]
+    width = max((len(one.name) for one in known), default=0)
+    for one in known:
+        print(f"{one.name:<{width}}  {one.description}")
+        if why := obstacle(one):
+            print(f"{'':<{width}}  {why}")
+    return 0
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from imagecheck import definition, plan
+
+    for number, name in enumerate(options.name):
+        if number:
+            print()
+        width = max(60, min(160, shutil.get_terminal_size((120, 24)).columns))
+        print("\n".join(plan.lines(plan.plan(definition.load(name), stage=options.stage), width)))
     return 0
 
 
 def _build(options: argparse.Namespace) -> int:
     from imagecheck import build, definition
 
-    file = build.build(definition.load(options.name))
+    file = build.build(definition.load(options.name), rebuild=options.rebuild, yes=options.yes)
     print(file.path)
+    return 0
+
+
+def _diff(options: argparse.Namespace) -> int:
+    from imagecheck import choice, diff
+
+    found = diff.compare(*(diff.of_image(choice.file_of(one)) for one in (options.a, options.b)))
+    width = shutil.get_terminal_size((100, 24)).columns
+    print(json.dumps(diff.as_json(found), indent=1) if options.json else "\n".join(diff.lines(found, width)))
+    return 0
+
+
+def _new(options: argparse.Namespace) -> int:
+    from imagecheck import datastore_template
+
+    for file in datastore_template.write(options.name, Path(options.into)):
+        print(file)
     return 0
 
 

@@ -65,7 +65,7 @@ def _server(keep: _Keeper, ground: Ground, id: str, prefix: str, key: Path | Non
         if server.status != "ACTIVE":
             return
         with _login(ground, server, key) as guest:
-            for name, text in inside.collect(guest, unit=definition.agent_unit, log=definition.agent_log):
+            for name, text in inside.collect(guest, unit=definition.agent.unit, log=definition.agent.log):
                 keep.text(prefix + name, text)
     except ImagecheckError as error:
         keep.text(f"{prefix}guest.txt", f"the guest could not be asked: {error}\n")

@@ -33,7 +33,7 @@ def look(ground: Ground, guest: Guest, server_id: str) -> Look:
     events: list[Event] = []
     offsets: list[Offset] = []
     reasons: dict[str, str] = {}
-    unit = ground.definition.agent_unit
+    unit = ground.definition.agent.unit
     try:
         facts = agent.facts(guest, units=(unit, "docker.service"))
         events += collect.of_guest(facts, agent_unit=unit)

@@ -1,7 +1,8 @@
-"""The Debian archive that this host already uses: no mirror is named in the project itself."""
+"""The Debian or Ubuntu archive that this host already uses: no mirror is named in the project itself."""
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -9,6 +10,12 @@ import subprocess
 from imagecheck.errors import UsageError
 
 VARIABLE = "IMAGECHECK_DEBIAN_MIRROR"
+UBUNTU_VARIABLE = "IMAGECHECK_UBUNTU_MIRROR"
+# Operating system -> the variable that names its archive, its Origin in the archive's Release file, its components.
+_KNOWN = {
+    "debian": (VARIABLE, "Debian", "main"),
+    "ubuntu": (UBUNTU_VARIABLE, "Ubuntu", "main universe"),
+}
 
 
 def debian() -> str:
@@ -16,9 +23,33 @@ def debian() -> str:
 
     Raises UsageError where neither knows one (an Ubuntu host without the variable, say).
     """
-    named = os.environ.get(VARIABLE, "")
-    if named:
+    return archive("debian")
+
+
+def archive(os_name: str) -> str:
+    """The base URI of the archive of that operating system; as `debian`. An unknown system has none: ""."""
+    if os_name not in _KNOWN:
+        return ""
+    variable, origin, _ = _KNOWN[os_name]
+    if named := os.environ.get(variable, ""):
         return named.rstrip("/")
+    if found := _of_host().get(origin):
+        return found
+    raise UsageError(
+        f"no {origin} archive is known on this host: set {variable} to the base URI of a mirror "
+        f"(on {origin}, run 'apt-get update' once)"
+    )
+
+
+def components(os_name: str) -> str:
+    """The archive's components that guests are made of."""
+    return _KNOWN[os_name][2] if os_name in _KNOWN else ""
+
+
+@functools.cache
+def _of_host() -> dict[str, str]:
+    """Origin -> base URI of the archives in the host's apt sources."""
+    found: dict[str, str] = {}
     if shutil.which("apt-get"):
         listing = subprocess.run(
             ["apt-get", "indextargets", "--format", "$(ORIGIN) $(LABEL) $(REPO_URI)", "Created-By: Packages"],
@@ -26,9 +57,6 @@ def debian() -> str:
         ).stdout  # fmt: skip
         for line in listing.splitlines():
             origin, label, uri = (line.split(" ", 2) + ["", ""])[:3]
-            if (origin, label) == ("Debian", "Debian") and uri:
-                return uri.rstrip("/")
-    raise UsageError(
-        f"no Debian archive is known on this host: set {VARIABLE} to the base URI of a Debian mirror "
-        "(on Debian, run 'apt-get update' once)"
-    )
+            if origin == label and uri:
+                found.setdefault(origin, uri.rstrip("/"))
+    return found

@@ -10,12 +10,14 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Generator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
 from imagecheck.errors import ImagecheckError, UsageError
+from imagecheck.options import OPTIONS, STAGES, known_failure
 
 if TYPE_CHECKING:
     from imagecheck.cloud.connection import Cloud
@@ -26,48 +28,16 @@ if TYPE_CHECKING:
     from imagecheck.session import Session
 
 T = TypeVar("T")
-STAGES = ("disk", "boot", "service")
 BARE = {"server", "guest", "console", "config_drive", "agent", "boot_times"}
 SERVICE = {"version", "instance", "database", "launch", "stopped", "started", "restarted", "rebooted",
            "nova_rebooted", "deleted"}  # fmt: skip
 _KEY = pytest.StashKey["Session"]()
 
 
-# fmt: off
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("imagecheck", "guest images for OpenStack Trove")
-    group.addoption(
-        "--image",
-        action="append",
-        default=[],
-        metavar="NAME|FILE",
-        help="check this image: a definition (see `imagecheck images`) or a qcow2/raw file; repeatable",
-    )
-    group.addoption(
-        "--datastore",
-        default="",
-        metavar="NAME:VERSION",
-        help="what an image file serves; VERSION is the tag of the database's container image",
-    )
-    group.addoption(
-        "--cloud",
-        default="",
-        metavar="ENTRY",
-        help="entry of clouds.yaml with admin rights (default: $OS_CLOUD, else the sandbox)",
-    )
-    group.addoption(
-        "--site",
-        default="",
-        metavar="FILE",
-        help="what the cloud's APIs do not tell: networks, keys (default: imagecheck.toml)",
-    )
-    group.addoption("--release", default="", metavar="NAME", help="release of the sandbox (default: epoxy)")
-    group.addoption("--stage", choices=STAGES, default=STAGES[-1], help="stop after this stage")
-    group.addoption("--sha256", default="", metavar="HEX", help="what the image file's digest has to be")
-    group.addoption("--qualify", action="store_true", help="also the checks that only a release needs")
-    group.addoption("--report", default="report", metavar="DIR", help="where reports and evidence go (default: report)")
-    group.addoption("--yes", action="store_true", help="the sandbox may install the packages that it names")
-# fmt: on
+    for flag, how in OPTIONS.items():
+        group.addoption(flag, **how)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -178,9 +148,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if beyond:
         config.hook.pytest_deselected(items=beyond)
     kept = [item for item in items if item not in set(beyond)]
+    _mark_known_failures(session, kept)
     # The road's order, image by image; whatever is no check of an image keeps its place before them.
     order = ["", *session.names]
     items[:] = sorted(kept, key=lambda item: (order.index(_image(item)), _stage(item) if _image(item) else 0))
+
+
+def _mark_known_failures(session: Session, items: list[pytest.Item]) -> None:
+    """Strict: a failure that is no longer one has to leave the definition."""
+    today = datetime.now(UTC).date()
+    for item in items:
+        if not (name := _image(item)):
+            continue
+        check = getattr(item, "originalname", None) or item.name
+        if known := known_failure(session.definition(name).known_failures, check, today):
+            item.add_marker(pytest.mark.xfail(reason=f"known: {known.reason} ({known.tracker})", strict=True))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -308,7 +290,7 @@ deleted = _step("deleted", "outcomes.Gone: what is left after the instance was d
 # ---- reports
 
 
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:

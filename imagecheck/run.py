@@ -112,8 +112,18 @@ class Road:
     # ---- the image
 
     def image_file(self) -> ImageFile:
-        """Built or taken from the cache; or the file that was named."""
-        return self._step("image file", lambda: self.choice.file or build.build(self.choice.definition, yes=self._yes))
+        """Built or taken from the cache; the file that was named; or what its address or Glance has."""
+
+        def get() -> ImageFile:
+            if self.choice.file:
+                return self.choice.file
+            named = self.choice.definition.image_source
+            if named.startswith("glance:"):
+                cloud = self.cloud().cloud
+                return glance.download(cloud, glance.find(cloud, named), build.fetched())
+            return build.build(self.choice.definition, yes=self._yes)
+
+        return self._step("image file", get)
 
     def disk(self) -> Disk:
         """The image opened read-only until the road is closed."""

@@ -7,13 +7,16 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol, TextIO, cast
+from typing import Any, Protocol, TextIO, cast
 
 from imagecheck import build, choice, progress, sandbox
 from imagecheck.cloud import connection
 from imagecheck.cloud.preflight import preflight
+from imagecheck.definition import Definition
 from imagecheck.errors import ImagecheckError, StepFailed
+from imagecheck.options import expired
 from imagecheck.report import (
     Check,
     Folder,
@@ -23,6 +26,7 @@ from imagecheck.report import (
     timeline_lines,
     timings_table,
 )
+from imagecheck.report.facts import Outcome
 from imagecheck.report.files import slug
 from imagecheck.run import NotReached, Road
 from imagecheck.site import Site
@@ -83,6 +87,10 @@ class Session:
         """The images in the order in which they were given."""
         return list(self._images)
 
+    def definition(self, name: str) -> Definition:
+        """What that image is said to be."""
+        return self._images[name].choice.definition
+
     def image_of(self, nodeid: str) -> str:
         """The image that a test id ("test_x[NAME-...]") belongs to; "" for other tests."""
         inside = f"-{nodeid.partition('[')[2].removesuffix(']')}-"
@@ -102,7 +110,7 @@ class Session:
 
         False when nothing has to be built, another cloud was named, or it is up. Raises UsageError (rights, packages).
         """
-        builds = any(not one.choice.file and not build.cached(one.choice.definition) for one in self._images.values())
+        builds = any(one.choice.builds() for one in self._images.values())
         if not builds or choice.elsewhere(self._cloud, self._site_file) or sandbox.running(self._release):
             return False
         if self._beginning is None:
@@ -148,10 +156,14 @@ class Session:
         assert one.checks is not None
         if report.when != "call" and report.outcome == "passed":
             return
-        outcome: Literal["passed", "failed", "skipped", "error"] = report.outcome
+        outcome: Outcome = report.outcome
         if report.outcome == "failed" and report.when != "call":
             outcome = "error"
+        if report.outcome == "skipped" and getattr(report, "wasxfail", ""):
+            outcome = "known"
         cause = "" if report.outcome == "passed" else _cause(report, error)
+        if outcome == "known":
+            cause = f"{getattr(report, 'wasxfail', '')}: {cause}"
         one.checks[check] = Check(check, sentence, stage, outcome, report.duration, cause)
         own = isinstance(error, ImagecheckError)  # its step has saved its evidence already
         if report.outcome == "failed" and not own and one.road is not None and one.saved < MOST_EVIDENCE:
@@ -205,6 +217,9 @@ class Session:
         )
         for measured in road.measured:
             lines += [*timeline_lines(measured, width=width, circumstances=circumstances), ""]
+        lines += [f"known     {check.id}: {check.cause}" for check in checks if check.outcome == "known"]
+        today = datetime.now(UTC).date()
+        lines += [f"expired   {line}" for line in expired(one.choice.definition.known_failures, today)]
         lines += [f"steps     {', '.join(f'{step} {took:.1f} s' for step, took in run.steps.items())}"]
         if road.accounting:
             lines += [f"cloud     {road.accounting}"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import contextlib
 import fcntl
 import json
 import os
@@ -11,74 +11,76 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from imagecheck import paths, progress, waits
+from imagecheck import disk, fetch, manifest, paths, progress, waits
 from imagecheck.build import cleanup, dib, elements, host
+from imagecheck.build.archive import obstacle
 from imagecheck.build.host import ensure, missing_host_packages
+from imagecheck.build.layers import Layer
+from imagecheck.build.recipe import Recipe, recipe
 from imagecheck.definition import Definition
-from imagecheck.errors import StepFailed
+from imagecheck.errors import ImagecheckError, StepFailed
 from imagecheck.imagefile import ImageFile, inspect
 
-__all__ = ["build", "cached", "ensure", "key", "missing_host_packages"]
+__all__ = ["Recipe", "build", "cached", "ensure", "fetched", "kept", "missing_host_packages", "obstacle", "recipe"]
 
-SCHEMA = 1  # of manifest.json; another one is another image
-IMAGE = "image.qcow2"
 MANIFEST = "manifest.json"
+SBOM = "sbom.cdx.json"
+CONTAINER = "container.tar"  # beside the image of a definition whose database is pulled at launch
 LOG = "build.log"
 _WORK = ".work-"
 _OTHERS_BUILD = 3600.0  # seconds to wait for another build on this host
+_KEPT = 2  # images and guests of one name that stay: the newest, and what a run under way may still read
 
 
-def key(definition: Definition) -> str:
-    """A short name for all that decides the image's content: definition, elements, diskimage-builder.
-
-    Not in it: the archive's state. A package that was updated there does not make an image stale by itself; build
-    again with ``rebuild``.
-    """
-    decides = {
-        name: value
-        for name, value in asdict(definition).items()
-        if name in ("os", "release", "elements", "environment", "login")
-    }
-    return elements.key([SCHEMA, decides, elements.dib_version(), elements.digests(elements.resolve(definition))])
-
-
-def cached(definition: Definition) -> ImageFile | None:
+def cached(definition: Definition, found: Recipe | None = None) -> ImageFile | None:
     """The image built before for exactly this definition, or None. Opens only its manifest."""
-    folder = _folder(definition)
+    if definition.image_source:
+        return None
+    folder = _folder(found or recipe(definition))
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        size = (folder / IMAGE).stat().st_size
-        if manifest["schema"] != SCHEMA or manifest["size"] != size:
+        told = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        image = folder / f"image.{told['format']}"
+        size = image.stat().st_size
+        if told["schema"] != manifest.SCHEMA or told["size"] != size:
             return None
-        return ImageFile(folder / IMAGE, "qcow2", manifest["virtual_size"], size, manifest["sha256"], manifest)
+        return ImageFile(image, told["format"], told["virtual_size"], size, told["sha256"], told)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def build(definition: Definition, *, rebuild: bool = False, yes: bool = False) -> ImageFile:
-    """The image of ``definition``: from the cache, or built now (always, when ``rebuild``).
+    """The image of ``definition``: from the cache, or built or fetched now (always built, when ``rebuild``).
 
     ``yes`` allows it to install the host packages that a build needs (`host.ensure`).
 
-    Raises UsageError (rights, missing host packages, elements that do not fit) and StepFailed naming the phase and
-    hook of diskimage-builder. Whatever ends it, no mount, loop device or half an image stays behind.
+    Raises UsageError (rights, missing host packages, elements or payloads that do not fit) and StepFailed naming the
+    phase and hook of diskimage-builder, or that it cannot be built here. Whatever ends it, no mount, loop device or
+    half an image stays behind.
     """
-    if not rebuild and (found := cached(definition)):
+    if definition.image_source:
+        return fetch.fetch(fetch.parse(definition.image_source, definition.sha256), fetched())
+    if why := obstacle(definition):
+        raise StepFailed(dib.STEP, why)
+    made = recipe(definition)
+    if not rebuild and (found := cached(definition, made)):
         progress.note(f"{definition.name}: unchanged, taken from {found.path.parent}")
         return found
-    elements.resolve(definition)
     host.require_root()
     host.ensure(yes)
     with _alone():
         # Whoever held the lock before may have built the same.
-        if not rebuild and (found := cached(definition)):
+        if not rebuild and (found := cached(definition, made)):
             return found
         with progress.phase(f"build {definition.name}"):
-            return _build(definition)
+            return _build(made, rebuild)
+
+
+def fetched() -> Path:
+    """Where images from elsewhere are kept, by their digest."""
+    return _images() / "fetched"
 
 
 def _images() -> Path:
@@ -87,59 +89,149 @@ def _images() -> Path:
     return folder
 
 
-def _folder(definition: Definition) -> Path:
-    return _images() / f"{definition.name}-{key(definition)}"
+def _folder(made: Recipe) -> Path:
+    return _images() / f"{made.definition.name}-{made.key}"
 
 
-def _build(definition: Definition) -> ImageFile:
+def _build(made: Recipe, rebuild: bool) -> ImageFile:
     for stale in _images().glob(f"{_WORK}*"):  # of a build that was killed: the lock says nobody uses it
         cleanup.sweep(stale)
-    began = time.time()
+    definition, began = made.definition, time.time()
     work = Path(tempfile.mkdtemp(prefix=_WORK, dir=_images()))
     work.chmod(0o755)
     log = _images() / f"{definition.name}.log"
+    log.unlink(missing_ok=True)
     ready = _images() / f"{_WORK}ready-{os.getpid()}"
     try:
-        made = dib.run(definition, work, _images() / "cache", log)
+        if made.layers:
+            built = _call_by_call(made, work, log, rebuild)
+        else:
+            from imagecheck.build import command
+
+            built = [dib.Built(command.run(definition, work, log), {}, {})]
         ready.mkdir()
-        shutil.move(made.image, ready / IMAGE)
-        with progress.phase("inspect the image"):
-            image = inspect(ready / IMAGE)
-        manifest = _manifest(definition, image, made, began)
+        image = _into(ready, built[-1].image)
+        container = _container(work, ready)
+        held = _held(image)
+        if held is not None:
+            bill = manifest.sbom(held, name=definition.name, sha256=image.sha256, built=began)
+            (ready / SBOM).write_text(bill, encoding="utf-8")
+        table = manifest.document(
+            definition, image, key=made.key, began=began, seconds=time.time() - began,
+            phases=_sum(one.phases for one in built), hooks=_sum(one.hooks for one in built),
+            builder=elements.dib_version(), packages={}, held=held,
+            elements={
+                name: text for layer in made.layers for name, text in elements.digests(layer.resolved).items()
+            },
+        )  # fmt: skip
+        table |= {
+            "format": image.format,
+            "layers": [
+                {"title": layer.title, "key": key, "seconds": round(sum(one.phases.values()), 1)}
+                for layer, key, one in zip(made.layers, made.keys, built, strict=False)
+            ],
+            "archives": dict(made.archives),
+            "container": container,
+        }
+        (ready / MANIFEST).write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
         shutil.move(log, ready / LOG)
-        (ready / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-        _publish(ready, _folder(definition))
+        _publish(ready, _folder(made))
     finally:
         cleanup.sweep(work)
         shutil.rmtree(ready, ignore_errors=True)
-    found = cached(definition)
+    found = cached(definition, made)
     if found is None:
-        raise StepFailed(dib.STEP, f"{_folder(definition)} was changed by somebody else while it was made")
+        raise StepFailed(dib.STEP, f"{_folder(made)} was changed by somebody else while it was made")
+    _forget(f"{definition.name}-", made.key)
     return found
 
 
-def _manifest(definition: Definition, image: ImageFile, made: dib.Built, began: float) -> dict[str, Any]:
-    return {
-        "schema": SCHEMA,
-        "name": definition.name,
-        "key": key(definition),
-        "description": definition.description,
-        "sha256": image.sha256,
-        "size": image.size,
-        "virtual_size": image.virtual_size,
-        "built": datetime.datetime.fromtimestamp(began, datetime.UTC).isoformat(timespec="seconds"),
-        "seconds": round(time.time() - began, 1),
-        "phases": dict(made.phases),
-        "hooks": {hook: seconds for hook, seconds in made.hooks.items() if seconds >= 0.1},
-        "diskimage-builder": elements.dib_version(),
-        "elements": elements.digests(elements.resolve(definition)),
-        "environment": dict(definition.environment),
-        "packages": dict(made.packages),
-    }
+def _call_by_call(made: Recipe, work: Path, log: Path, rebuild: bool) -> list[dib.Built]:
+    built: list[dib.Built] = []
+    base: Path | None = None
+    for number, (layer, key) in enumerate(zip(made.layers, made.keys, strict=True)):
+        place = work / str(number)
+        place.mkdir()
+        one = _kept(made, key) if layer.kind == "tar" and not rebuild else None
+        if one is not None:
+            progress.note(f"{layer.title}: unchanged, taken from {one.image}")
+        else:
+            with progress.phase(f"{layer.title}") if len(made.layers) > 1 else contextlib.nullcontext():
+                one = dib.run(made.definition, layer, place, _images() / "cache", log, base)
+            if layer.kind == "tar":
+                one = _keep(made, key, layer, one)
+        base = one.image
+        built.append(one)
+    return built
+
+
+def kept(made: Recipe, number: int) -> bool:
+    """Whether that layer of the recipe is kept from an earlier build."""
+    return made.layers[number].kind == "tar" and _kept(made, made.keys[number]) is not None
+
+
+def _guest(made: Recipe, key: str) -> Path:
+    return _images() / f"guest-{made.definition.os}-{made.definition.release}-{key}"
+
+
+def _kept(made: Recipe, key: str) -> dib.Built | None:
+    """A guest's layer from an earlier build; what it took then is not this build's time."""
+    tar = _guest(made, key) / "guest.tar"
+    return dib.Built(tar, {}, {}) if tar.is_file() else None
+
+
+def _keep(made: Recipe, key: str, layer: Layer, one: dib.Built) -> dib.Built:
+    ready = Path(tempfile.mkdtemp(prefix=_WORK, dir=_images()))
+    shutil.move(one.image, ready / "guest.tar")
+    (ready / "layer.json").write_text(json.dumps({"elements": list(layer.names), "phases": dict(one.phases)}))
+    place = _guest(made, key)
+    _publish(ready, place)
+    _forget(f"guest-{made.definition.os}-{made.definition.release}-", key)
+    return dib.Built(place / "guest.tar", one.phases, one.hooks)
+
+
+def _into(ready: Path, made: Path) -> ImageFile:
+    place = ready / f"image{made.suffix if made.suffix in ('.qcow2', '.raw') else '.raw'}"
+    shutil.move(made, place)
+    with progress.phase("inspect the image"):
+        image = inspect(place)
+    if image.path.suffix != f".{image.format}":
+        image.path.rename(ready / f"image.{image.format}")
+        image = inspect(ready / f"image.{image.format}")
+    return image
+
+
+def _container(work: Path, ready: Path) -> dict[str, Any]:
+    """What the container elements left beside the image; {} where there were none."""
+    for told in work.glob("*/container/container.json"):
+        if (archive_file := told.with_name(CONTAINER)).is_file():
+            shutil.move(archive_file, ready / CONTAINER)
+        found: dict[str, Any] = json.loads(told.read_text(encoding="utf-8"))
+        return found
+    return {}
+
+
+def _held(image: ImageFile) -> manifest.Contents | None:
+    """What is in the image; None, with the reason told, where it cannot be looked into (another tool's volumes)."""
+    try:
+        with progress.phase("list what is in it"), disk.opened(image) as opened:
+            return manifest.contents(opened)
+    except ImagecheckError as error:
+        progress.note(f"what is in the image is not known: {error}")
+        return None
+
+
+def _sum(tables: Any) -> dict[str, float]:
+    whole: dict[str, float] = {}
+    for table in tables:
+        for name, took in table.items():
+            whole[name] = round(whole.get(name, 0.0) + took, 2)
+    return whole
 
 
 def _publish(ready: Path, folder: Path) -> None:
     """Put the whole folder in its place at once; an older one of the same key leaves first."""
+    ready.chmod(0o755)
     if folder.exists():
         old = Path(tempfile.mkdtemp(prefix=_WORK, dir=folder.parent))
         folder.rename(old / "old")
@@ -147,6 +239,13 @@ def _publish(ready: Path, folder: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
     else:
         ready.rename(folder)
+
+
+def _forget(prefix: str, key: str) -> None:
+    """Remove all but the newest folders of that name."""
+    mine = [one for one in _images().glob(f"{prefix}*") if len(one.name) == len(prefix) + len(key) and one.is_dir()]
+    for old in sorted(mine, key=lambda one: one.stat().st_mtime, reverse=True)[_KEPT:]:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager

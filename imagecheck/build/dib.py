@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -11,10 +10,10 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from imagecheck import hostcmd, mirror, progress
 from imagecheck.build import elements, host
+from imagecheck.build.layers import Layer
 from imagecheck.build.output import PHASES, Progress
 from imagecheck.definition import Definition
 from imagecheck.errors import StepFailed
@@ -42,60 +41,67 @@ REMEDIES = (
 
 @dataclass(frozen=True)
 class Built:
-    """What came out: the image, the packages in it, and the seconds of each phase and hook."""
+    """What came out: the image (or the layer's tar), and the seconds of each phase and hook."""
 
     image: Path
-    packages: Mapping[str, str]
     phases: Mapping[str, float]
     hooks: Mapping[str, float]
 
 
-def environment(definition: Definition, work: Path, cache: Path) -> dict[str, str]:
-    """Everything that decides the build, as diskimage-builder reads it; the definition has the last word."""
-    archive = mirror.debian()
+def environment(definition: Definition, layer: Layer, work: Path, cache: Path, base: Path | None) -> dict[str, str]:
+    """Everything that decides the build, as diskimage-builder reads it; the definition has the last word.
+
+    ``base`` is the kept guest's tar, for the layer that is laid on top of it.
+    """
+    archive = mirror.archive(definition.os)
     path = os.environ.get("PATH", os.defpath)
-    return {
+    made = {
         "DIB_NO_TIMESTAMP": "1",
         "DIB_PYTHON_EXEC": sys.executable,
         "DIB_LOCKFILES": str(cache / "locks"),
-        "DIB_APT_SOURCES_CONF": f"default:deb {archive} {definition.release} main",
+        "DIB_APT_SOURCES_CONF": f"default:deb {archive} {definition.release} {mirror.components(definition.os)}",
         "DIB_APT_MINIMAL_CREATE_INTERFACES": "0",
         "DIB_BOOTLOADER_SERIAL_CONSOLE": "ttyS0,115200",
         "DIB_BOOTLOADER_VIRTUAL_TERMINAL": "",
-        "DIB_GUEST_LOGIN": definition.login,
         "DIB_JOURNAL_SIZE": "16",  # MiB; 64 by default, all of it written, uploaded and copied
         # DIB asks how much memory there is; what matters is how much is free.
         "DIB_NO_TMPFS": "0" if host.memory_available() >= TMPFS_NEEDS else "1",
         "DIB_MIN_TMPFS": "1",
-        **definition.environment,
+        **layer.environment,
         "DIB_DISTRIBUTION_MIRROR": archive,
         "DIB_IMAGE_CACHE": str(cache),
         "DIB_RELEASE": definition.release,
-        "ELEMENTS_PATH": str(elements.search_path()[0]),
+        "ELEMENTS_PATH": os.pathsep.join(str(folder) for folder in layer.search if folder != elements.dib_elements()),
         "HOME": str(work),  # root's own ~/.cache stays as it is
         "PATH": os.pathsep.join([str(work / "bin"), str(Path(sys.executable).parent), path]),
         "TMPDIR": "",  # mktemp -t would take it before TMP_DIR; and the chroot has no such folder
         "TMP_DIR": str(work / "tmp"),
-    }  # fmt: skip
+    }
+    if base is not None:
+        made["DIB_GUEST_LAYER"] = str(base)
+    if layer.kind != "tar":
+        made["DIB_CONTAINER_OUT"] = str(work / "container")
+    return made
 
 
-def command(definition: Definition, out: Path) -> list[str]:
+def command(layer: Layer, out: Path) -> list[str]:
     """The disk-image-create call: no 'base' element, uncompressed, ``out`` without suffix."""
     beside = Path(sys.executable).parent / "disk-image-create"
     program = str(beside) if beside.exists() else "disk-image-create"
-    return [program, "-n", "-u", "-a", "amd64", "-t", "qcow2", "-o", str(out), *definition.elements]
+    return [program, "-n", "-u", "-a", "amd64", "-t", layer.kind, "-o", str(out), *layer.names]
 
 
-def run(definition: Definition, work: Path, cache: Path, log: Path) -> Built:
-    """Build in ``work`` (an empty folder); the whole output goes to ``log``, redacted.
+def run(definition: Definition, layer: Layer, work: Path, cache: Path, log: Path, base: Path | None = None) -> Built:
+    """Build one layer in ``work`` (an empty folder); the whole output is added to ``log``, redacted.
 
     Raises StepFailed naming the phase, the hook and its last lines.
     """
     (work / "tmp").mkdir()
+    (work / "container").mkdir()
     _private_programs(work / "bin")
     cache.mkdir(parents=True, exist_ok=True)
     seen = Progress()
-    with contextlib.ExitStack() as stack, log.open("w", encoding="utf-8") as full:
+    with contextlib.ExitStack() as stack, log.open("a", encoding="utf-8") as full:
         shown = stack.enter_context(contextlib.ExitStack())
         under_way = shown.enter_context(progress.phase(seen.title))
 
@@ -112,21 +118,21 @@ def run(definition: Definition, work: Path, cache: Path, log: Path) -> Built:
 
         try:
             hostcmd.stream(
-                command(definition, work / "image"),
+                command(layer, work / "image"),
                 line,
                 timeout=DEADLINE,
                 step=STEP,
-                env=environment(definition, work, cache),
+                env=environment(definition, layer, work, cache, base),
                 cwd=work,
             )
         except StepFailed as failed:
             raise _explain(seen, log, failed) from failed
     seen.end()
-    image = work / "image.qcow2"
+    image = work / f"image.{layer.kind}"
     if not image.is_file():
-        raise StepFailed(STEP, "disk-image-create ended well but left no image", remedy=f"read {log}")
+        raise StepFailed(STEP, f"disk-image-create ended well but left no {image.name}", remedy=f"read {log}")
     known = {phase: seen.phases[phase] for phase in PHASES if phase in seen.phases}
-    return Built(image, _packages(work / "image.d"), known | seen.phases, seen.hooks)
+    return Built(image, known | seen.phases, seen.hooks)
 
 
 def _explain(seen: Progress, log: Path, failed: StepFailed) -> StepFailed:
@@ -149,11 +155,3 @@ def _private_programs(folder: Path) -> None:
     for name in names:
         shutil.copyfile(SHIMS / name, folder / name)
         (folder / name).chmod(0o755)
-
-
-def _packages(manifests: Path) -> dict[str, str]:
-    """Package -> version, from the manifest that DIB's dpkg element writes; empty where there is none."""
-    for file in manifests.rglob("dib-manifest-dpkg-*"):
-        rows: list[dict[str, Any]] = json.loads(file.read_text())["packages"]
-        return {row["package"].partition(":")[0]: row["version"] for row in rows}
-    return {}

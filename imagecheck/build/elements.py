@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from diskimage_builder import element_dependencies
 from diskimage_builder import paths as dib_paths
 
 from imagecheck import paths
-from imagecheck.definition import Definition
 from imagecheck.errors import UsageError
 
 _SKIPPED = {"__pycache__", "tests", "test-elements", ".gitignore"}
@@ -35,21 +34,20 @@ def search_path() -> list[Path]:
     return [paths.shipped("elements"), dib_elements()]
 
 
-def resolve(definition: Definition) -> dict[str, Path]:
-    """Element -> folder, for all that ``definition`` names and all that those depend on, in alphabetical order.
+def resolve(names: Sequence[str], search: Sequence[Path], where: object) -> dict[str, Path]:
+    """Element -> folder, for all of ``names`` and all that those depend on, in alphabetical order.
 
-    Raises UsageError naming the definition's file and key.
+    ``where`` is the definition's file, for the errors. Raises UsageError naming it and the key.
     """
-    where = definition.source or definition.name
-    folders = search_path()
-    for name in definition.elements:
-        if not any((folder / name).is_dir() for folder in folders):
-            ours = ", ".join(sorted(folder.name for folder in folders[0].iterdir() if folder.is_dir()))
+    for name in names:
+        if not any((folder / name).is_dir() for folder in search):
+            own = [folder for folder in search if folder != dib_elements()]
+            ours = ", ".join(sorted({one.name for folder in own for one in folder.iterdir() if one.is_dir()}))
             raise UsageError(
-                f"{where}: 'elements' names {name!r}, which is nowhere: ours are {ours}, the rest is DIB's"
+                f"{where}: 'elements' names {name!r}, which is nowhere: there are {ours}, the rest is DIB's"
             )
     try:
-        found = element_dependencies.get_elements(definition.elements, ":".join(map(str, folders)))
+        found = element_dependencies.get_elements(names, ":".join(map(str, search)))
     except (
         element_dependencies.MissingElementException,
         element_dependencies.AlreadyProvidedException,
@@ -77,7 +75,7 @@ def digest(folder: Path) -> str:
     return total.hexdigest()
 
 
-def digests(resolved: dict[str, Path]) -> dict[str, str]:
+def digests(resolved: Mapping[str, Path]) -> dict[str, str]:
     """Element -> digest; diskimage-builder's own count by its version alone, they come with it."""
     own = dib_elements().resolve()
     return {
@@ -86,7 +84,7 @@ def digests(resolved: dict[str, Path]) -> dict[str, str]:
     }
 
 
-def packages(resolved: dict[str, Path], *, arch: str = "amd64") -> dict[str, list[str]]:
+def packages(resolved: Mapping[str, Path], *, arch: str = "amd64") -> dict[str, list[str]]:
     """Element -> packages that its package-installs.yaml asks for on ``arch``, package maps not applied."""
     wanted: dict[str, list[str]] = {}
     for name, folder in resolved.items():
@@ -106,7 +104,7 @@ def _applies(how: Any, arch: str) -> bool:
     return arch in only and arch not in never and not how.get("uninstall", False)
 
 
-def hooks(resolved: dict[str, Path], phase: str) -> list[str]:
+def hooks(resolved: Mapping[str, Path], phase: str) -> list[str]:
     """The hooks of ``phase`` ("install.d") in the order in which dib-run-parts runs them, as "name (element)"."""
     found: list[tuple[str, str]] = []
     for name, folder in resolved.items():

@@ -9,7 +9,7 @@ from typing import Literal
 from imagecheck.errors import StepFailed
 from imagecheck.launch import Event, Offset, Timeline
 
-Outcome = Literal["passed", "failed", "skipped", "error"]
+Outcome = Literal["passed", "failed", "skipped", "error", "known"]
 
 
 @dataclass(frozen=True)

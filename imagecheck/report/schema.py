@@ -12,6 +12,7 @@ from imagecheck.redact import redact
 from imagecheck.report.facts import Check, Fault, Measured, Run
 
 SCHEMA = 1
+NOTHING = "nothing checked"
 
 
 def timings_table(run: Run, measured: Iterable[Measured]) -> dict[str, Any]:
@@ -32,13 +33,14 @@ def report_table(
     counts: dict[str, int] = {}
     for check in checks:
         counts[check.outcome] = counts.get(check.outcome, 0) + 1
-    bad = fault is not None or counts.get("failed", 0) > 0 or counts.get("error", 0) > 0
+    known = counts.get("known", 0) > 0
+    bad = (fault is not None and not known) or counts.get("failed", 0) > 0 or counts.get("error", 0) > 0
     table: dict[str, Any] = _safe(
         {
             "schema": SCHEMA,
             **_head(run),
             # A run without a single passed check proves nothing.
-            "verdict": "failed" if bad else "passed" if counts.get("passed") else "nothing checked",
+            "verdict": "failed" if bad else "known to fail" if known else "passed" if counts.get("passed") else NOTHING,
             "counts": counts,
             "steps": [{"step": step, "seconds": _round(seconds)} for step, seconds in run.steps.items()],
             "checks": [

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from imagecheck import build, definition, hostcmd, mirror
-from imagecheck.build import cleanup, dib, elements, host, output
+from imagecheck import build, definition, hostcmd, mirror, schema
+from imagecheck.build import archive, cleanup, dib, elements, host, layers, output
 from imagecheck.errors import StepFailed, UsageError
 from imagecheck.imagefile import ImageFile
 
@@ -30,7 +30,8 @@ def known():
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("IMAGECHECK_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(mirror, "debian", lambda: "http://archive.invalid/debian")
+    monkeypatch.setattr(mirror, "archive", lambda _: "http://127.0.0.1:9/debian")
+    archive._state.cache_clear()
     return tmp_path / "home"
 
 
@@ -87,8 +88,8 @@ def test_every_phase_of_diskimage_builder_has_a_title():
 @pytest.fixture
 def fake(monkeypatch):
     def script(text):
-        def command(_, out):
-            return ["/bin/bash", "-c", text, str(out), str(out)]
+        def command(layer, out):
+            return ["/bin/bash", "-c", text, layer.kind, str(out), layer.kind]
 
         monkeypatch.setattr(dib, "command", command)
         monkeypatch.setattr(host, "require_root", lambda: None)
@@ -100,11 +101,10 @@ def fake(monkeypatch):
 GOOD = """
 echo 'dib-run-parts Running /x/install.d/01-package-installs'
 echo 'dib-run-parts 01-package-installs completed'
-mkdir -p $1.d/dib-manifests
-echo '{"packages": [{"package": "mariadb:amd64", "version": "11.8"}]}' > $1.d/dib-manifests/dib-manifest-dpkg-image
-qemu-img create -q -f qcow2 $1.qcow2 1M
-echo built >> $IMAGECHECK_HOME/count
+if [ $2 = tar ]; then echo guest > $1.tar; else qemu-img create -q -f qcow2 $1.qcow2 1M; fi
+echo "$2 on $(cat "${DIB_GUEST_LAYER:-/dev/null}")" >> $IMAGECHECK_HOME/count
 """
+BOTH = "tar on \nqcow2 on guest\n"
 needs_qemu = pytest.mark.skipif(hostcmd.which("qemu-img") is None, reason="qemu-img is not installed (qemu-utils)")
 
 
@@ -113,11 +113,11 @@ def test_an_unchanged_definition_is_built_once(fake, known, home):
     fake(GOOD)
     first = build.build(known)
     assert build.build(known) == first
-    assert (home / "count").read_text() == "built\n"
-    assert first.manifest["packages"] == {"mariadb": "11.8"}
+    assert (home / "count").read_text() == BOTH
     assert first.manifest["phases"]["install"] >= 0
     assert first.manifest["sha256"] == first.sha256
-    assert set(first.manifest["elements"]) == set(elements.resolve(known))
+    assert set(first.manifest["elements"]) == {name for layer in layers.layers(known) for name in layer.resolved}
+    assert [layer["title"] for layer in first.manifest["layers"]] == ["guest", "disk and database"]
     assert sorted(file.name for file in first.path.parent.iterdir()) == ["build.log", "image.qcow2", "manifest.json"]
 
 
@@ -126,25 +126,96 @@ def test_rebuild_builds_again_and_replaces_the_image(fake, known, home):
     fake(GOOD)
     before = build.build(known)
     after = build.build(known, rebuild=True)
-    assert (home / "count").read_text() == "built\nbuilt\n"
+    assert (home / "count").read_text() == BOTH + BOTH
     assert after.path == before.path
+
+
+def database(known, **changes):
+    return dataclasses.replace(known, datastore=dataclasses.replace(known.datastore, **changes))
+
+
+@needs_qemu
+def test_a_change_in_the_database_layer_takes_the_kept_guest(fake, known, home):
+    fake(GOOD)
+    build.build(known)
+    build.build(database(known, container="mariadb:11.9"))
+    assert (home / "count").read_text() == BOTH + "qcow2 on guest\n"
+
+
+@needs_qemu
+def test_only_the_newest_guests_and_images_of_a_name_are_kept(fake, known, home):
+    fake(GOOD)
+    for number in range(4):
+        environment = {**known.environment, "DIB_NUMBER": str(number)}
+        newest = build.build(dataclasses.replace(known, environment=environment))
+    assert len(list((home / "images").glob("guest-debian-trixie-*"))) == 2
+    kept = list((home / "images").glob("mariadb-debian-*/image.qcow2"))
+    assert len(kept) == 2
+    assert newest.path in kept
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"container": "mariadb:12"},
+        {"carried": "pulled"},
+        {"environment": {"A": "1"}},
+        {"elements": ("docker-preload",)},
+    ],
+)
+def test_what_decides_the_database_layer_changes_the_images_key_alone(known, change):
+    before, after = build.recipe(known), build.recipe(database(known, **change))
+    assert before.keys[0] == after.keys[0]
+    assert before.key != after.key
+
+
+def test_a_new_state_of_the_archive_is_another_image(known, monkeypatch):
+    before = build.recipe(known)
+    monkeypatch.setattr(archive, "state", lambda *_: {"trixie": "a newer one"})
+    assert build.recipe(known).keys[0] != before.keys[0]
+
+
+def test_an_archive_that_does_not_answer_keeps_the_state_it_had(known, home, monkeypatch):
+    (home / "images").mkdir(parents=True)
+
+    class Answer:
+        content = b"InRelease"
+
+        def raise_for_status(self):
+            pass
+
+    with monkeypatch.context() as answering:
+        answering.setattr(archive.requests, "get", lambda *_, **__: Answer())
+        first = build.recipe(known).archives
+    archive._state.cache_clear()
+    assert build.recipe(known).archives == first != {"trixie": ""}
+
+
+def test_a_system_without_a_known_archive_is_not_built_and_says_so(known, monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.delenv("IMAGECHECK_UBUNTU_MIRROR", raising=False)
+    monkeypatch.setattr(mirror, "_of_host", dict)
+    ubuntu = dataclasses.replace(known, os="ubuntu", release="noble")
+    with pytest.raises(StepFailed, match=r"not built here: no Ubuntu archive is known .*IMAGECHECK_UBUNTU_MIRROR"):
+        build.build(ubuntu)
 
 
 @needs_qemu
 @pytest.mark.parametrize(
-    "change", [{"release": "sid"}, {"environment": {}}, {"login": "ada"}, {"elements": ("debian-minimal",)}]
+    "change",
+    [{"release": "sid"}, {"environment": {}}, {"login": "ada"}, {"elements": ("debian-minimal", "docker-debian")}],
 )
 def test_a_changed_definition_is_another_image(fake, known, change):
     fake(GOOD)
     build.build(known)
     other = dataclasses.replace(known, **change)
-    assert build.key(other) != build.key(known)
+    assert build.recipe(other).key != build.recipe(known).key
     assert build.cached(other) is None
 
 
 def test_words_that_do_not_change_the_image_keep_its_key(known):
     other = dataclasses.replace(known, description="other words", needs=dataclasses.replace(known.needs, vcpus=4))
-    assert build.key(other) == build.key(known)
+    assert build.recipe(other).key == build.recipe(known).key
 
 
 @needs_qemu
@@ -156,7 +227,7 @@ def test_an_image_that_was_cut_off_is_not_taken_from_the_cache(fake, known):
 
 
 def test_a_manifest_that_is_no_json_is_not_taken_from_the_cache(known, home):
-    folder = home / "images" / f"{known.name}-{build.key(known)}"
+    folder = home / "images" / f"{known.name}-{build.recipe(known).key}"
     folder.mkdir(parents=True)
     (folder / "image.qcow2").write_bytes(b"")
     (folder / "manifest.json").write_text("{")
@@ -181,7 +252,7 @@ def test_a_failed_build_names_phase_hook_lines_and_remedy_and_leaves_nothing(fak
 
 def test_a_build_without_an_image_is_a_failure(fake, known):
     fake("true")
-    with pytest.raises(StepFailed, match="left no image"):
+    with pytest.raises(StepFailed, match=r"left no image\.tar"):
         build.build(known)
 
 
@@ -223,13 +294,14 @@ def test_secrets_do_not_reach_the_log(fake, known, home):
 
 
 def test_the_definition_has_the_last_word_where_it_may(known, tmp_path):
-    env = dib.environment(known, tmp_path, tmp_path / "cache")
+    layer = layers.layers(known)[-1]
+    env = dib.environment(known, layer, tmp_path, tmp_path / "cache", tmp_path / "guest.tar")
+    assert env["DIB_GUEST_LAYER"] == str(tmp_path / "guest.tar")
     assert env["DIB_BOOTLOADER_DEFAULT_CMDLINE"] == known.environment["DIB_BOOTLOADER_DEFAULT_CMDLINE"]
     assert env["DIB_RELEASE"] == "trixie"
     assert env["DIB_GUEST_LOGIN"] == known.login
     assert env["PATH"].split(":")[0] == str(tmp_path / "bin")
-    for reserved in definition.RESERVED:
-        assert reserved in env or reserved == "ARCH"
+    assert set(schema.RESERVED) - set(env) == {"ARCH", "DIB_CONTAINER_REFERENCE", "DIB_CONTAINER_ARCHIVE"}
 
 
 @pytest.mark.parametrize(("there", "names"), [(True, ["sudo"]), (False, ["dmsetup", "kpartx", "sudo"])])
@@ -330,4 +402,4 @@ def test_the_manifest_can_be_read_back(fake, known):
     made = build.build(known)
     told = json.loads((made.path.parent / "manifest.json").read_text())
     assert made == ImageFile(made.path, "qcow2", told["virtual_size"], told["size"], told["sha256"], told)
-    assert "archive.invalid" not in json.dumps(told)  # the mirror is no part of what the image is
+    assert "127.0.0.1" not in json.dumps(told)  # the mirror is no part of what the image is

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from imagecheck import definition, paths
-from imagecheck.build import elements
+from imagecheck.build import elements, layers
 from imagecheck.errors import UsageError
 
 OURS = sorted(folder for folder in paths.shipped("elements").iterdir() if folder.is_dir())
@@ -62,46 +62,63 @@ def test_elements_names_are_unique_where_dib_copies_all_hooks_into_one_folder():
                 assert seen.setdefault(inside, folder) == folder
 
 
-@pytest.mark.parametrize("name", definition.known())
+KNOWN = [name for name in definition.known() if definition.load(name).elements]
+
+
+def resolved(name):
+    """Element -> folder over all calls of the definition; a database package is named, not needed."""
+    return {found: folder for layer in layers.layers(definition.load(name)) for found, folder in layer.resolved.items()}
+
+
+@pytest.mark.parametrize("name", KNOWN)
 def test_elements_of_every_definition_resolve_to_one_system(name):
-    found = elements.resolve(definition.load(name))
-    assert set(definition.load(name).elements) <= set(found)
-    assert {"cloud-init-configdrive", "trove-guest"} <= set(found)
+    known, found = definition.load(name), resolved(name)
+    assert {*known.elements, *known.disk, *known.datastore.elements} <= set(found)
+    for layer in layers.layers(known):
+        provided = [folder for folder in layer.resolved.values() if "operating-system" in _provides(folder)]
+        assert len(provided) == 1
 
 
-def test_elements_of_mariadb_debian_bring_the_packages_that_a_guest_needs():
-    found = elements.packages(elements.resolve(definition.load("mariadb-debian")))
+def _provides(folder):
+    file = folder / "element-provides"
+    return file.read_text().split() if file.exists() else []
+
+
+@pytest.mark.parametrize("name", [name for name in KNOWN if "trovestack" not in name])
+def test_elements_of_our_definitions_bring_the_packages_that_a_guest_needs(name):
+    found = elements.packages(resolved(name))
     wanted = {package for packages in found.values() for package in packages}
-    assert {"cloud-init", "docker.io", "docker-cli", "trove-guestagent", "openssh-server", "systemd-resolved"} <= wanted
+    assert {"cloud-init", "docker.io", "docker-cli", "openssh-server", "systemd-resolved", "python3"} <= wanted
     assert "linux-image-arm64" not in wanted
 
 
 def test_elements_run_their_hooks_in_the_order_that_the_layers_rely_on():
-    found = elements.resolve(definition.load("mariadb-debian"))
-    last = [hook.split(" ")[0] for hook in elements.hooks(found, "finalise.d")]
-    preload, loader, entry_points = (
-        last.index(hook) for hook in ("40-docker-preload", "50-bootloader", "95-trove-guest-agent-package")
-    )
+    guest, top = (layer.resolved for layer in layers.layers(definition.load("mariadb-debian")))
+    last = [hook.split(" ")[0] for hook in elements.hooks(top, "finalise.d")]
+    preload, loader = (last.index(hook) for hook in ("40-docker-preload", "50-bootloader"))
+    entry_points = next(number for number, hook in enumerate(last) if "entry-points" in hook)
     assert preload < loader < entry_points
     assert last.index("99-clear-machine-id") < last.index("99-guest-fast-boot-first")
-    first = [hook.split(" ")[0] for hook in elements.hooks(found, "extra-data.d")]
+    first = [hook.split(" ")[0] for hook in elements.hooks(guest, "extra-data.d")]
     assert first.index("10-create-pkg-map-dir") < first.index("15-debian-cloud-kernel")
+
+
+def test_elements_of_the_kept_guest_do_not_know_the_database():
+    guest, _ = layers.layers(definition.load("mariadb-debian"))
+    assert not any("container" in name or "preload" in name for name in guest.resolved)
+    assert not any("mariadb" in f"{name}={text}" for name, text in guest.environment.items())
 
 
 def test_elements_that_are_nowhere_are_named_with_the_file(tmp_path):
     file = tmp_path / "odd.toml"
-    file.write_text((paths.shipped("images") / "mariadb-debian.toml").read_text().replace('"vm"', '"nowhere"'))
+    file.write_text('description = "odd"\nuse = ["debian", "agent-package", "mariadb"]\ndisk = ["nowhere"]\n')
     with pytest.raises(UsageError, match=r"odd\.toml: 'elements' names 'nowhere'"):
-        elements.resolve(definition.load(file))
+        layers.layers(definition.load(file))
 
 
 def test_elements_without_an_operating_system_are_refused(tmp_path):
-    file = tmp_path / "odd.toml"
-    text = (paths.shipped("images") / "mariadb-debian.toml").read_text()
-    start, end = text.index("elements = ["), text.index("]", text.index("elements = ["))
-    file.write_text(text[:start] + 'elements = ["vm"' + text[end:])
     with pytest.raises(UsageError, match=r"odd\.toml: 'elements' do not fit together"):
-        elements.resolve(definition.load(file))
+        elements.resolve(["vm"], elements.search_path(), "odd.toml")
 
 
 def test_elements_digest_changes_with_each_byte_name_and_mode(tmp_path):

@@ -269,7 +269,8 @@ def third_party() -> set[str]:
 def test_what_is_imported_is_declared():
     packages = {
         "openstack": "openstacksdk", "troveclient": "python-troveclient", "yaml": "pyyaml", "testinfra":
-        "pytest-testinfra", "diskimage_builder": "diskimage-builder",
+        "pytest-testinfra", "diskimage_builder": "diskimage-builder", "cyclonedx": "cyclonedx-python-lib",
+        "packageurl": "packageurl-python",
     }  # fmt: skip
     declared = {plain(requirement) for requirement in project()["project"]["dependencies"]}
     assert {packages.get(name, plain(name)) for name in third_party()} <= declared

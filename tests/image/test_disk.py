@@ -67,8 +67,8 @@ def test_ephemeral_disk_is_left_to_the_agent(disk):
 
 def test_agent_is_enabled(disk, definition):
     """The guest agent's unit is there, enabled and not masked."""
-    agent = inside.unit(disk.tree, definition.agent_unit)
-    assert agent is not None, f"{definition.agent_unit} is not in the image: is the agent installed?"
+    agent = inside.unit(disk.tree, definition.agent.unit)
+    assert agent is not None, f"{definition.agent.unit} is not in the image: is the agent installed?"
     assert not agent.masked, f"systemctl unmask {agent.name}"
     assert agent.enabled, f"systemctl enable {agent.name}"
 
@@ -158,7 +158,10 @@ def test_docker_can_start_containers(disk):
 def test_database_container_is_preloaded(disk, definition):
     """The database's container image is in Docker's store, under the tag that the agent will ask for."""
     found = inside.docker_images(disk.tree)
+    if definition.datastore.container not in found and definition.datastore.carried in ("pulled", "none"):
+        pytest.skip(f"{definition.datastore.container} is pulled at launch")
     assert definition.datastore.container in found, f"the store has {sorted(found) or 'no image'}: preload or tag it"
+    assert definition.datastore.carried != "pulled", "the definition says that it is pulled at launch"
 
 
 def test_no_host_keys(disk):
@@ -193,7 +196,7 @@ def test_no_injected_file_is_baked_in(disk):
 
 @pytest.fixture
 def agent_unit(disk, definition):
-    found = inside.unit(disk.tree, definition.agent_unit)
+    found = inside.unit(disk.tree, definition.agent.unit)
     if found is None:
-        pytest.skip(f"{definition.agent_unit} is not in the image")
+        pytest.skip(f"{definition.agent.unit} is not in the image")
     return found
