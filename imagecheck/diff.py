@@ -271,7 +271,7 @@ def lines(difference: Difference, width: int = 100) -> list[str]:
     for group in difference.groups:
         kinds = [one.kind for one in group.changes]
         counts = [f"{kinds.count(kind)} {kind}" for kind in _SIGNS if kind in kinds]
-        told.append(f"{group.title}: {', '.join(counts)}")
+        told += _wrapped(f"{group.title}: {', '.join(counts)}", "  ", width)
         longest = max((len(manifest.shown(one.name)) for one in group.changes), default=0)
         for change in group.changes:
             told += _change(change, min(longest, width // 2), group.title, width)

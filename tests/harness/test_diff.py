@@ -5,7 +5,7 @@ import json
 import os
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from imagecheck import diff, disk, manifest
@@ -205,6 +205,7 @@ def test_the_other_way_round_every_change_is_reversed(a, b):
 
 
 @given(a=MANIFESTS, b=MANIFESTS, width=st.integers(-1, 200))
+@example(a={"contents": {"os": {"": "0", "00": ""}}}, b={"contents": {"os": {"": "", "0": ""}}}, width=0)
 def test_lines_are_printable_and_as_wide_as_asked_unless_a_word_is_longer(a, b, width):
     for line in diff.lines(diff.compare(a, b), width):
         assert line.isprintable()
