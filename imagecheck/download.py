@@ -64,6 +64,8 @@ def take(wanted: Wanted, cache: Path) -> ImageFile:
 
     Two at once, in this process or another: the second waits and takes what the first got. Errors as `fetch`.
     """
+    if not re.fullmatch(r"[0-9a-f]{32,128}", wanted.digest):  # it becomes a folder's name
+        raise UsageError(f"{wanted.shown}: {wanted.digest[:140]!r} is not a digest: give its hexadecimal digits")
     folder = cache.absolute() / "by-digest" / wanted.digest
     if found := _cached(folder):
         return found
@@ -228,7 +230,8 @@ class _Download:
     def _judge(self, response: requests.Response, have: int, known: Mapping[str, Any]) -> int | None:
         """Is this the rest (206), or all of it (200)? Returns the whole size in bytes where it is announced."""
         status, validator = response.status_code, _validator(response)
-        if status == 416 or (status == 206 and not have):
+        # 400: Glance, when the store behind it cannot give a part.
+        if status == 416 or (status == 400 and have) or (status == 206 and not have):
             self._forget()
             raise Transient(f"the server answered {status} to a request for bytes {have} onwards")
         if status == 206:

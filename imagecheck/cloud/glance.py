@@ -1,23 +1,44 @@
-"""Glance: an image file becomes an image that Nova and Trove's service project may boot."""
+"""Glance: an image file becomes an image that Nova and Trove's service project may boot; and the other way round."""
 
 from __future__ import annotations
 
+import difflib
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO, Any
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeVar
 
+from imagecheck import download as downloads
 from imagecheck import progress, waits
-from imagecheck.cloud.connection import Cloud, Hiccup, asking
+from imagecheck.cloud.connection import Cloud, Hiccup, Missing, asking
 from imagecheck.cloud.ledger import TAG, Ledger
-from imagecheck.errors import StepFailed
+from imagecheck.errors import StepFailed, UsageError
 from imagecheck.imagefile import ImageFile
 
+if TYPE_CHECKING:
+    import requests
+
+T = TypeVar("T")
 STEP = "Glance image"
 UPLOAD_TIMEOUT = 1800  # seconds for the answer after the last byte: some stores copy or hash then
 # Trove's servers live in its service project: a private image of ours could not be booted there. "community"
 # is readable by its id and in nobody's default list (Glance API v2, image visibility).
 VISIBILITY = "community"
+LISTED = 1000  # images that a list is read to: enough to guess at a misspelt name
+PATIENCE = 60.0  # seconds for questions that a busy Glance does not answer at once
+_ID = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", re.IGNORECASE)
+# os_hash_algo is any name that the operator gave to hashlib; these give a digest of a fixed length.
+_HASHES = ("sha256", "sha384", "sha512", "sha3_256", "sha3_384", "sha3_512", "blake2b", "blake2s", "sha1", "md5")
+# Image status (Glance API v2) -> what to do about it.
+_STATES = {
+    "queued": "upload its data first",
+    "saving": "wait for its upload to end",
+    "uploading": "wait for its upload to end",
+    "importing": "wait for its import to end",
+    "deactivated": "reactivate it (openstack image set --activate)",
+}
 
 
 @dataclass(frozen=True)
@@ -27,6 +48,23 @@ class GlanceImage:
     id: str
     name: str
     seconds: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """An image that is in Glance already: ``size`` in bytes, ``algorithm`` and ``digest`` "" where Glance has none."""
+
+    id: str
+    name: str
+    format: Literal["qcow2", "raw"]
+    size: int
+    algorithm: str
+    digest: str
+
+    @property
+    def shown(self) -> str:
+        """For people: name and id."""
+        return f"Glance image {self.name!r} ({self.id})" if self.name else f"Glance image {self.id}"
 
 
 def upload(cloud: Cloud, ledger: Ledger, file: ImageFile, *, name: str, run: str) -> GlanceImage:
@@ -93,6 +131,134 @@ def delete(cloud: Cloud, image_id: str) -> None:
     """Delete; Missing when it is gone already."""
     with asking(STEP, "delete the image"):
         cloud.admin.image.delete(f"/images/{image_id}", raise_exc=True)
+
+
+# ---- an image that is there already
+
+
+def look_up(cloud: Cloud, text: str) -> Found:
+    """The image with the id ``text``, else that name; with "tag:NAME", the only one with that tag.
+
+    "glance:" before it is allowed. Raises UsageError: none (with similar names), several (with their ids and dates),
+    not active, neither qcow2 nor raw.
+    """
+    text = text.strip().removeprefix("glance:").strip()
+    if text.startswith("tag:"):
+        tag = text.removeprefix("tag:")
+        tagged = [image for image in _list(cloud, {"tag": tag}) if tag in image.get("tags", ())]
+        return described(choose(text, tagged, lambda: sorted({t for i in _list(cloud, {}) for t in i.get("tags", ())})))
+    if _ID.fullmatch(text):
+        try:
+            return described(_patiently(lambda: show(cloud, text.lower())))
+        except Missing:
+            pass  # a name may look like an id
+    # Glance reads operators ("in:a,b") in a name filter: only equal names count.
+    same = [image for image in _list(cloud, {"name": text}) if image.get("name") == text]
+    return described(choose(text, same, lambda: [str(image.get("name") or "") for image in _list(cloud, {})]))
+
+
+def choose(text: str, images: Sequence[Mapping[str, Any]], others: Callable[[], Sequence[str]]) -> Mapping[str, Any]:
+    """The one of ``images`` that ``text`` means: the only active one, or the only one at all. Pure.
+
+    ``others`` gives the names (or tags) that exist, to guess at a misspelt one. Raises UsageError.
+    """
+    active = [image for image in images if image.get("status") == "active"]
+    candidates = active or images
+    if len(candidates) == 1:
+        return candidates[0]
+    if not candidates:
+        prefix = "tag:" if text.startswith("tag:") else ""
+        near = difflib.get_close_matches(text.removeprefix("tag:"), [name for name in others() if name], n=3)
+        hint = (
+            f"did you mean {' or '.join(repr(prefix + name) for name in near)}?"
+            if near
+            else "see: openstack image list"
+        )
+        raise UsageError(f"source glance:{text}: Glance has no such image that this login may see: {hint}")
+    newest = sorted(candidates, key=lambda image: str(image.get("created_at")), reverse=True)
+    listed = ", ".join(
+        f"{image['id']} (of {image.get('created_at')}, {image.get('visibility')})" for image in newest[:8]
+    )
+    more = f" and {len(newest) - 8} more" if len(newest) > 8 else ""
+    raise UsageError(
+        f"source glance:{text} means {len(newest)} images: {listed}{more}: give glance: and one of the ids"
+    )
+
+
+def described(image: Mapping[str, Any]) -> Found:
+    """What matters of an image as Glance shows it. Pure; UsageError where it cannot be checked."""
+    name, status, format_ = str(image.get("name") or ""), str(image.get("status")), image.get("disk_format")
+    who = f"source glance:{image['id']} ({name or 'no name'})"
+    if status != "active":
+        raise UsageError(f"{who} is {status}, not active: {_STATES.get(status, 'choose another image')}")
+    if format_ != "qcow2" and format_ != "raw":
+        raise UsageError(
+            f"{who} has the disk format {format_}, not qcow2 or raw: convert it with 'qemu-img convert -O qcow2' and "
+            "upload that"
+        )
+    algorithm, digest = str(image.get("os_hash_algo") or ""), str(image.get("os_hash_value") or "")
+    if not digest or algorithm not in _HASHES:
+        digest = str(image.get("checksum") or "")
+        algorithm = "md5" if digest else ""
+    return Found(str(image["id"]), name, format_, int(image.get("size") or 0), algorithm, digest.lower())
+
+
+def download(cloud: Cloud, found: Found, cache: Path, sha256: str = "") -> ImageFile:
+    """The image as a file below ``cache``: resumed, verified against Glance's digest (and ``sha256``), kept by it.
+
+    Raises UsageError (another digest or format than Glance says, not allowed) and StepFailed (network, room).
+    """
+    algorithm, digest = (found.algorithm, found.digest) if found.digest else ("sha256", sha256)
+    if not digest:
+        raise UsageError(f"{found.shown} has no digest in Glance: give its sha256, downloads are verified")
+
+    def ask(headers: Mapping[str, str]) -> requests.Response:
+        try:
+            with asking(STEP, "send the image's data"):
+                answer: requests.Response = cloud.admin.image.get(
+                    f"/images/{found.id}/file", headers=dict(headers), stream=True, raise_exc=False
+                )
+                return answer
+        except Hiccup as error:
+            raise downloads.Transient(str(error)) from error
+
+    file = downloads.take(downloads.Wanted(found.shown, algorithm, digest, ask), cache)
+    if file.format != found.format:
+        raise UsageError(
+            f"{found.shown} is {file.format} inside, but Glance calls it {found.format}, so no server can boot it: "
+            "upload it with its real disk format"
+        )
+    return downloads.held_to(file, sha256, found.shown)
+
+
+def _list(cloud: Cloud, filters: Mapping[str, str]) -> list[Mapping[str, Any]]:
+    """All images that this login may see, also other projects' if it is an admin's; at most about `LISTED`."""
+    found: list[Mapping[str, Any]] = []
+    query: dict[str, str] = {"visibility": "all", "limit": "200", **filters}
+
+    def page() -> Mapping[str, Any]:
+        with asking(STEP, "list images"):
+            answer: Mapping[str, Any] = cloud.admin.image.get("/images", params=query, raise_exc=True).json()
+            return answer
+
+    while len(found) < LISTED:
+        answer = _patiently(page)
+        found += answer["images"]
+        if not answer.get("next") or not answer["images"]:
+            break
+        query["marker"] = str(answer["images"][-1]["id"])
+    return found
+
+
+def _patiently(ask: Callable[[], T]) -> T:
+    return waits.until(
+        lambda: waits.Ready(ask()),
+        reason="Glance to answer",
+        deadline=PATIENCE,
+        interval=2,
+        transient=(Hiccup,),
+        step=STEP,
+    ).value
 
 
 class _Body:
