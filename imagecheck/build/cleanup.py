@@ -1,23 +1,157 @@
 """Nothing is left behind: processes, mounts and loop devices below a work folder, then the folder itself.
 
-diskimage-builder cleans up on its own when it fails or is asked to end; this is for when it could not.
+diskimage-builder cleans up on its own when it fails or is asked to end; this is for when it could not. Who works in
+a folder holds a lock in it (`hold`): the kernel frees it with the process, however that ends.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import re
 import shutil
 import signal
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from imagecheck import hostcmd, waits
 from imagecheck.build import host
 from imagecheck.errors import StepFailed
 
+ALIVE = ".alive"  # the lock in a folder; locked as long as its process lives
+WORK = ".work-"  # begins the names of folders below images/ in which something is made
 _PATIENCE = 10.0  # seconds for killed processes to be gone
+_FORSAKEN = 86400.0  # seconds after which a folder that says nothing of its process counts as left behind
+_RUNS = re.compile(r"imagecheck-(run|disk|ssh)-\w+")  # below the folder for temporary files
+_SERVERS = (b"qemu-storage-daemon", b"ssh", b"ssh:")  # they outlive a killed run
+_PUBLISHED = re.compile(r".+-[0-9a-f]{16}")
+_MARKS = ("manifest.json", "layer.json")  # written last into what is published
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """Something that a dead process left on this host, in words and where."""
+
+    what: str
+    path: Path
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.path}"
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Mark ``folder`` as worked in until the body ends, or this process does."""
+    # It gets its name only when it is locked, so that nobody ever finds it free before.
+    descriptor, name = tempfile.mkstemp(prefix=ALIVE, dir=folder)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        Path(name).rename(folder / ALIVE)
+        yield
+    finally:
+        (folder / ALIVE).unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def held(lock: Path) -> bool:
+    """Whether a living process holds ``lock``; one that may not be opened is somebody else's, so it counts as held."""
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def stale(home: Path, *, alone: bool = False) -> list[Leftover]:
+    """What dead builds and runs left below ``home`` and in the folder for temporary files. Changes nothing.
+
+    ``alone``: the caller knows that no other build runs in ``home``. What was downloaded in part stays: it is taken
+    up again.
+    """
+    images = (home / "images").resolve()
+    building = not alone and any(held(lock) for lock in images.glob(".lock*"))
+    found = [Leftover("work folder", work) for work in _works(images) if not _used(work, building)]
+    if not building:
+        found += [Leftover("unfinished file", part) for part in (images / "cache").glob("*.part*") if part.is_file()]
+        found += [
+            Leftover("half an image", folder)
+            for folder in images.glob("*-*")
+            if _PUBLISHED.fullmatch(folder.name) and not folder.is_symlink() and folder.is_dir()
+            and not any((folder / mark).exists() for mark in _MARKS)
+        ]  # fmt: skip
+    return sorted(found, key=lambda one: (one.what, one.path)) + _forsaken(Path(tempfile.gettempdir()))
+
+
+def collect(home: Path, *, dry_run: bool = False, alone: bool = False) -> tuple[list[Leftover], list[str]]:
+    """Remove what is `stale`. Returns what went, and a line for what is left (with ``dry_run``, for all of it)."""
+    removed: list[Leftover] = []
+    left: list[str] = []
+    for one in stale(home, alone=alone):
+        if dry_run:
+            left.append(str(one))
+            continue
+        try:
+            if one.path.is_file():
+                one.path.unlink(missing_ok=True)
+            else:
+                for server in _servers(one.path):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(server, signal.SIGKILL)
+                sweep(one.path)
+        except (StepFailed, OSError) as error:
+            left.append(f"{one}: {str(error).splitlines()[0]}")
+            continue
+        if one.path.exists() or loops(one.path):
+            left.append(f"{one}: this user may not remove all of it")
+        else:
+            removed.append(one)
+    return removed, left
+
+
+def _works(images: Path) -> set[Path]:
+    """Work folders, and those that are gone while something is still mounted or attached below them."""
+    found = {work for work in images.glob(f"{WORK}*") if not work.is_symlink()}
+    for place in [*map(Path, mounts(images)), *_backing(images)]:
+        first = place.relative_to(images).parts[:1]
+        if first and first[0].startswith(WORK):
+            found.add(images / first[0])
+    return found
+
+
+def _used(work: Path, building: bool) -> bool:
+    lock = work / ALIVE
+    return held(lock) if lock.exists() else building and work.exists()
+
+
+def _forsaken(folder: Path) -> list[Leftover]:
+    """Folders of runs (with a key, or an opened image) whose process is dead."""
+    found = []
+    for one in sorted(folder.glob("imagecheck-*")):
+        with contextlib.suppress(OSError):
+            told = one.lstat()
+            if not _RUNS.fullmatch(one.name) or one.is_symlink() or not one.is_dir() or told.st_uid != os.geteuid():
+                continue
+            if (one / ALIVE).exists():
+                dead = not held(one / ALIVE)
+            else:
+                dead = time.time() - told.st_mtime > _FORSAKEN and not _servers(one)
+            if dead:
+                found.append(Leftover("folder of a dead run", one))
+    return found
 
 
 def sweep(work: Path) -> None:
@@ -53,12 +187,23 @@ def mounts(below: Path) -> list[str]:
 
 def loops(below: Path) -> list[str]:
     """Loop devices whose file lies, or lay before it was deleted, at or below ``below``."""
+    return [name for name, file in _attached() if file.is_relative_to(below)]
+
+
+def _backing(below: Path) -> list[Path]:
+    return [file for _, file in _attached() if file.is_relative_to(below)]
+
+
+def _attached() -> list[tuple[str, Path]]:
+    """(loop device, the file that it shows)"""
+    if hostcmd.which("losetup") is None:
+        return []
     done = hostcmd.run(["losetup", "--list", "--json", "--output", "NAME,BACK-FILE"], check=False, timeout=60)
     try:
         devices = json.loads(done.stdout or "{}").get("loopdevices", [])
     except ValueError:
         return []
-    return [d["name"] for d in devices if Path(str(d["back-file"]).removesuffix(" (deleted)")).is_relative_to(below)]
+    return [(str(one["name"]), Path(str(one["back-file"]).removesuffix(" (deleted)"))) for one in devices]
 
 
 def _detach(device: str) -> None:
@@ -69,6 +214,17 @@ def _detach(device: str) -> None:
         hostcmd.run(["kpartx", "-d", device], check=False, timeout=60)
     hostcmd.run(["partx", "--delete", device], check=False, timeout=60)
     hostcmd.run(["losetup", "--detach", device], check=False, timeout=60)
+
+
+def _servers(folder: Path) -> list[int]:
+    """Servers of a run that were told a path below ``folder``: of an opened image, of an ssh connection."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else [b""]
+            if words[0].rpartition(b"/")[2] in _SERVERS and any(os.fsencode(folder) + b"/" in word for word in words):
+                found.append(int(entry.name))
+    return found
 
 
 def _inhabitants(work: Path) -> list[int]:

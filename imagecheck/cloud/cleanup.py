@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagecheck import broker, progress
+from imagecheck import broker, paths, progress
+from imagecheck.build import cleanup as host
 from imagecheck.cloud import glance, network, nova, trove
 from imagecheck.cloud.connection import Cloud, Hiccup, Missing, connect
 from imagecheck.cloud.ledger import Entry, Ledger, abandoned
@@ -107,7 +108,21 @@ def _remove(cloud: Cloud, ledger: Ledger, entry: Entry) -> str:
 
 
 def collect_garbage(folder: Path | None = None, *, dry_run: bool = False) -> tuple[int, list[str]]:
-    """Remove what dead processes left, by their ledgers. Returns how many things went, and what is left."""
+    """Remove what dead processes left: in clouds, by their ledgers, then on this host.
+
+    Returns how many things went, and what is left, a line each (with ``dry_run``, all that would go). ``folder``:
+    only the ledgers there.
+    """
+    gone, left = _in_clouds(folder, dry_run)
+    if folder is None:
+        removed, more = host.collect(paths.home(), dry_run=dry_run)
+        for one in removed:
+            progress.note(f"removed the {one}")
+        gone, left = gone + len(removed), left + more
+    return gone, left
+
+
+def _in_clouds(folder: Path | None, dry_run: bool) -> tuple[int, list[str]]:
     gone, left = 0, []
     for ledger in abandoned(folder):
         things = ledger.open
