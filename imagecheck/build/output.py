@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 # Phase (as in its folder's name) -> what it does, in the order of doc/source/developer/developing_elements.rst.
 PHASES = {
@@ -30,9 +30,11 @@ _STEPS = (
     (re.compile(r"^Calculating image size"), "block-device"),
     (re.compile(r"^Converting image using qemu-img convert"), "convert"),
 )
-# Lines of a failed build that say nothing about why: DIB's own cleaning up, and its tracing.
+# Lines of a failed build that say nothing about why: DIB's own cleaning up and tracing, and what apt got and unpacked.
 _NOISE = re.compile(
-    r"^(Unmount /|\+|INFO diskimage_builder|\[-\]|dib-run-parts (Sourcing|Running)|\s*$)|already cleaned"
+    r"^(> )?(Unmount /|\+|INFO diskimage_builder|\[-\]|dib-run-parts (Sourcing|Running)|\s*$"
+    r"|(Get|Hit|Ign):\d+ |Reading (package|state)|Building dependency|\(Reading database|Selecting previously"
+    r"|Preparing to unpack|Unpacking |Processing triggers|INFO __main__ \[-\])|already cleaned"
 )
 TAIL = 8  # lines of a failed hook's output that are shown
 
@@ -93,6 +95,19 @@ class Progress:
         return f"{self.phase}.d/{self.hook}" if self.hook else self.phase
 
     @property
+    def lines(self) -> list[str]:
+        """What the hook under way said, without lines that never say why; all of it where nothing else is left."""
+        return [line for line in self._tail if not _NOISE.search(line)] or [line for line in self._tail if line]
+
+    @property
     def tail(self) -> list[str]:
         """The last lines that say something."""
-        return [line for line in self._tail if not _NOISE.search(line)][-TAIL:]
+        return evidence(self.lines)
+
+
+def evidence(lines: Sequence[str], told_by: str = "") -> list[str]:
+    """The last of ``lines``; and the one that names the cause, ``told_by``, where it is further up."""
+    last = [line for line, before in zip(lines, ["", *lines], strict=False) if line != before][-TAIL:]
+    if not told_by or any(told_by in line for line in last):
+        return last
+    return [told_by, "…", *last[2 - TAIL :]]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from imagecheck.build import output
 from imagecheck.build.causes import TABLE, explain
 
 # Marked "real": what the program printed on a Debian 12 machine (paths shortened). The others are from the sources
@@ -173,6 +174,52 @@ def test_what_makes_others_fail_is_named_before_them():
 @pytest.mark.parametrize("lines", [[], [""], ["something else broke"], ["Setting up libapparmor1:amd64 (4.1.0-1) ..."]])
 def test_what_is_not_known_is_not_guessed(lines):
     assert explain("install", "50-x", lines) is None
+
+
+# ---- the lines that matter
+
+
+def failed(*said):
+    seen = output.Progress()
+    for line in ["dib-run-parts Running /x/hooks/install.d/70-x", *said]:
+        seen.line(line)
+    return seen
+
+
+def test_the_line_that_names_the_cause_is_shown_however_much_was_said_after_it():
+    seen = failed("E: Unable to locate package bc", *(f"line {number}" for number in range(50)))
+    cause = explain(seen.phase, seen.hook, seen.lines)
+    shown = output.evidence(seen.lines, cause.line)
+    assert shown[:2] == ["E: Unable to locate package bc", "…"]
+    assert shown[-1] == "line 49"
+    assert len(shown) == output.TAIL
+    assert output.evidence(seen.lines[:3], cause.line) == seen.lines[:3]
+
+
+def test_what_apt_got_and_unpacked_is_no_evidence():
+    # real: apt-get install in a hook, with a dependency that is nowhere, and what DIB prints when a build fails
+    seen = failed(
+        "Reading package lists...",
+        "Building dependency tree...",
+        "Some packages could not be installed. This may mean that you have",
+        "The following packages have unmet dependencies:",
+        " acme-bad : Depends: libnosuch1 (>= 2) but it is not installable",
+        "E: Unable to correct problems, you have held broken packages.",
+        "Unmount /x/mnt/proc",
+        "INFO diskimage_builder.block_device.blockdevice [-] State already cleaned - no way to do anything here",
+    )
+    assert len(seen.tail) == 4
+    assert seen.tail[-1] == "E: Unable to correct problems, you have held broken packages."
+    assert explain(seen.phase, seen.hook, seen.lines).sentence.endswith("others that the suite does not have")
+
+
+def test_a_hook_that_said_nothing_else_shows_what_it_said():
+    assert failed("Get:1 http://archive.invalid x", "").tail == ["Get:1 http://archive.invalid x"]
+    assert failed().tail == []
+
+
+def test_a_line_that_is_repeated_is_shown_once():
+    assert failed("a", "again", "again", "again").tail == ["a", "again"]
 
 
 LOGS = sorted(Path("~/.cache/imagecheck/images").expanduser().glob("*/build.log"))
