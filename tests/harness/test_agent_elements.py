@@ -58,6 +58,8 @@ def test_agent_is_fetched_after_the_source_and_refused_before_it():
         order.index, ("05-trove-guest-agent-pinned", "98-source-repositories", "99-trove-guest-agent-wheels")
     )
     assert refuses < source < wheels
+    # DIB's package map is replaced after it was copied: no guest needs source-repositories' git.
+    assert order.index("10-create-pkg-map-dir") < order.index("15-trove-guest-agent-no-git")
 
 
 def test_entry_points_are_read_last_and_bring_no_agent_along():
