@@ -1,7 +1,7 @@
 """SQL over the tenant network, with a deadline: the only proof that a database serves.
 
-The user is made through Trove at creation, not by us. Only what every release of MySQL and MariaDB understands is
-spoken: Trove's own list of databases fails against MariaDB >= 10.6 (unknown collation), a plain query does not.
+The user is made through Trove at creation, not by us. Only what every release of a database understands is spoken:
+Trove's own list of databases fails against MariaDB >= 10.6 (unknown collation), a plain query does not.
 """
 
 from __future__ import annotations
@@ -10,23 +10,81 @@ import contextlib
 import secrets
 import socket
 import string
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
+import pg8000.dbapi
 import pymysql
 
 from imagecheck import waits
-from imagecheck.errors import ImagecheckError
+from imagecheck.errors import ImagecheckError, UsageError
 from imagecheck.redact import learn
 
 STEP = "database"
-PORT = 3306  # mysql and mariadb, Trove's tcp_ports default
 TIMEOUT = 25  # seconds; a greeting may wait for a reverse look-up that leads nowhere
 
 
 class NoSQL(ImagecheckError):
     """The server did not take the connection or the query."""
+
+
+def _mysql(database: Database) -> Any:
+    return pymysql.connect(
+        host=database.address,
+        port=database.port,
+        user=database.user,
+        password=database.secret,
+        database=database.name,
+        connect_timeout=TIMEOUT,
+        read_timeout=TIMEOUT,
+        write_timeout=TIMEOUT,
+        autocommit=True,
+    )
+
+
+def _postgresql(database: Database) -> Any:
+    made = pg8000.dbapi.connect(
+        database.user,
+        host=database.address,
+        port=database.port,
+        password=database.secret,
+        database=database.name,
+        timeout=TIMEOUT,
+    )
+    made.autocommit = True
+    return made
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How one kind of database is spoken to; ``table`` is where an ordinary user may make one, after ``prepare``."""
+
+    port: int  # Trove's tcp_ports default
+    connect: Callable[[Database], Any]
+    refusals: tuple[type[BaseException], ...]
+    table: str = "imagecheck"
+    prepare: tuple[str, ...] = ()
+
+
+# trove/guestagent/datastore/postgres (2025.1) grants all on the database, which since PostgreSQL 15 no longer lets a
+# user make tables in the schema public; a schema of one's own it does.
+POSTGRESQL: Final = Dialect(
+    5432, _postgresql, (pg8000.dbapi.Error,), "imagecheck.imagecheck", ("CREATE SCHEMA IF NOT EXISTS imagecheck",)
+)
+MYSQL: Final = Dialect(3306, _mysql, (pymysql.MySQLError,))
+# Trove's datastore manager -> what its databases speak
+DIALECTS: Final[Mapping[str, Dialect]] = {"mysql": MYSQL, "mariadb": MYSQL, "postgresql": POSTGRESQL}
+
+
+def dialect(manager: str) -> Dialect:
+    """What the databases of that manager speak. Raises UsageError for one that imagecheck cannot speak to."""
+    if manager not in DIALECTS:
+        raise UsageError(
+            f"datastore.manager = {manager!r}: no client for its databases here (there are {', '.join(DIALECTS)}): "
+            "run with --stage boot, or add it to imagecheck/database.py"
+        )
+    return DIALECTS[manager]
 
 
 def password() -> str:
@@ -44,13 +102,18 @@ class Database:
     name: str
     user: str
     secret: str = field(repr=False)
-    port: int = PORT
+    dialect: Dialect = MYSQL
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self.dialect.port
 
     def query(self, statement: str, *arguments: object) -> list[tuple[Any, ...]]:
         """Run one statement on a connection of its own and give the rows. Raises NoSQL."""
-        with self._connected() as connection, connection.cursor() as cursor:
-            cursor.execute(statement, arguments or None)
-            return list(cursor.fetchall())
+        with self._connected() as connection, contextlib.closing(connection.cursor()) as cursor:
+            cursor.execute(statement, arguments)
+            return list(cursor.fetchall()) if cursor.description else []
 
     def version(self) -> str:
         """What the server calls its version."""
@@ -58,12 +121,16 @@ class Database:
 
     def write_row(self, text: str) -> None:
         """Keep ``text`` in a table that is made when it is missing. Raises NoSQL."""
-        self.query("CREATE TABLE IF NOT EXISTS imagecheck (id INT PRIMARY KEY, word VARCHAR(80))")
-        self.query("REPLACE INTO imagecheck (id, word) VALUES (1, %s)", text)
+        table = self.dialect.table
+        for statement in self.dialect.prepare:
+            self.query(statement)
+        self.query(f"CREATE TABLE IF NOT EXISTS {table} (id INT PRIMARY KEY, word VARCHAR(80))")
+        self.query(f"DELETE FROM {table} WHERE id = 1")  # noqa: S608 - a constant of ours
+        self.query(f"INSERT INTO {table} (id, word) VALUES (1, %s)", text)  # noqa: S608
 
     def read_row(self) -> str:
         """The text that was kept; "" when the row is gone. Raises NoSQL."""
-        rows = self.query("SELECT word FROM imagecheck WHERE id = 1")
+        rows = self.query(f"SELECT word FROM {self.dialect.table} WHERE id = 1")  # noqa: S608
         return str(rows[0][0]) if rows else ""
 
     def port_open(self, timeout: float = 5) -> bool:
@@ -93,18 +160,7 @@ class Database:
     @contextlib.contextmanager
     def _connected(self) -> Iterator[Any]:
         try:
-            connection = pymysql.connect(
-                host=self.address,
-                port=self.port,
-                user=self.user,
-                password=self.secret,
-                database=self.name,
-                connect_timeout=TIMEOUT,
-                read_timeout=TIMEOUT,
-                write_timeout=TIMEOUT,
-                autocommit=True,
-            )
-            with contextlib.closing(connection):
+            with contextlib.closing(self.dialect.connect(self)) as connection:
                 yield connection
-        except (pymysql.MySQLError, OSError) as error:
+        except (*self.dialect.refusals, OSError) as error:
             raise NoSQL(f"{self.address}:{self.port}: {error}") from error

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from imagecheck import __version__, bare, broker, build, evidence, measure, progress, service
+from imagecheck import __version__, bare, broker, build, database, evidence, measure, progress, service
 from imagecheck.bare import Ground
 from imagecheck.choice import Choice
 from imagecheck.cloud import cleanup, connection, glance, nova
@@ -120,7 +120,9 @@ class Road:
             named = self.choice.definition.image_source
             if named.startswith("glance:"):
                 cloud = self.cloud().cloud
-                return glance.download(cloud, glance.find(cloud, named), build.fetched())
+                return glance.download(
+                    cloud, glance.look_up(cloud, named), build.fetched(), self.choice.definition.sha256
+                )
             return build.build(self.choice.definition, yes=self._yes)
 
         return self._step("image file", get)
@@ -245,6 +247,8 @@ class Road:
 
         def go() -> Launch:
             version, ground, edges = self.version(), self.cloud(), self._edges["launch"]
+            database.dialect(self.choice.definition.datastore.manager)  # before minutes are spent on a launch
+            service.hand_over(ground, self.image_file(), yes=self._yes)
             self._asked = asked = service.ask(ground, version)
             shown = service.wait_healthy(ground, asked, edges)
             seconds = time.time() - asked.began
@@ -260,7 +264,7 @@ class Road:
     def serving(self) -> Serving:
         """SQL over the tenant network, one row written."""
 
-        return self._step("database", lambda: service.serve(self.launch(), self._asked.password))
+        return self._step("database", lambda: service.serve(self.cloud(), self.launch(), self._asked.password))
 
     def launch_times(self) -> Measured:
         """Where the time of the Trove launch went."""

@@ -203,4 +203,4 @@ TABLES: Mapping[str, Mapping[str, Key]] = {"agent": AGENT, "datastore": DATASTOR
 # Lists to which each part adds; every other list is replaced as a whole.
 ADDED = {"elements", "disk", "elements_path", "datastore.elements", "known_failures"}
 # Paths in a definition that begin at the file that says them.
-BESIDE = {"datastore.archive"}
+BESIDE = {"source", "datastore.archive"}

@@ -10,14 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagecheck import database, waits
+from imagecheck import build, database, waits
 from imagecheck.bare import CONF_D, Ground, alarm_ends, watch_connected
 from imagecheck.cloud import nova, trove
 from imagecheck.cloud.connection import Hiccup, Missing
 from imagecheck.errors import StepFailed, UsageError
 from imagecheck.guest import ssh
+from imagecheck.imagefile import ImageFile
 from imagecheck.launch.collect import Edges
 from imagecheck.outcomes import Gone, Launch, Operation, Serving
+from imagecheck.registry import publish
 
 HEALTHY_DEADLINE = 1200  # seconds; Trove's own usage_timeout is 1800
 LOGIN_DEADLINE = 120
@@ -38,6 +40,17 @@ class Asked:
     password: str
     began: float
     accepted: float
+
+
+def hand_over(ground: Ground, file: ImageFile, *, yes: bool = False) -> None:
+    """Put the database's container where a guest that pulls it at launch will look: into the site's own registry.
+
+    Nothing to do where the image brings it, or where the site names no registry (the guest then asks its own).
+    """
+    archive = file.path.parent / build.CONTAINER
+    registry = ground.cloud.site.registry
+    if ground.definition.datastore.carried == "pulled" and registry and archive.is_file():
+        publish(archive, ground.definition.datastore.container, registry, yes=yes)
 
 
 def register(ground: Ground, image: str) -> trove.Version:
@@ -166,13 +179,17 @@ def first_query(ground: Ground, asked: Asked, shown: trove.Shown, edges: Edges) 
     """Time the first answered query, before anything else takes a second; a silent database is for `serve` to tell."""
     address = nova.show(ground.cloud, shown.server_id).address(ground.where.tenant.name)
     with contextlib.suppress(waits.TimedOut):
-        seen = database.Database(address, NAME, NAME, asked.password).wait(deadline=60)
+        seen = _database(ground, address, asked.password).wait(deadline=60)
         edges.saw("first_query", seen.last_no, seen.first_yes)
 
 
-def serve(launch: Launch, password: str) -> Serving:
+def _database(ground: Ground, address: str, password: str) -> database.Database:
+    return database.Database(address, NAME, NAME, password, database.dialect(ground.definition.datastore.manager))
+
+
+def serve(ground: Ground, launch: Launch, password: str) -> Serving:
     """SQL over the tenant network, and a row that has to last."""
-    there = database.Database(launch.tenant, NAME, NAME, password)
+    there = _database(ground, launch.tenant, password)
     seen = there.wait(deadline=60)
     wanted = secrets.token_hex(8)
     try:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from imagecheck import disk, fetch, manifest, paths, progress, waits
-from imagecheck.build import cleanup, dib, elements, host
+from imagecheck.build import cleanup, command, dib, elements, host
 from imagecheck.build.archive import obstacle
 from imagecheck.build.host import ensure, missing_host_packages
 from imagecheck.build.layers import Layer
@@ -68,8 +68,9 @@ def build(definition: Definition, *, rebuild: bool = False, yes: bool = False) -
     if not rebuild and (found := cached(definition, made)):
         progress.note(f"{definition.name}: unchanged, taken from {found.path.parent}")
         return found
-    host.require_root()
-    host.ensure(yes)
+    if made.layers:
+        host.require_root()
+        host.ensure(yes)
     with _alone():
         # Whoever held the lock before may have built the same.
         if not rebuild and (found := cached(definition, made)):
@@ -106,8 +107,6 @@ def _build(made: Recipe, rebuild: bool) -> ImageFile:
         if made.layers:
             built = _call_by_call(made, work, log, rebuild)
         else:
-            from imagecheck.build import command
-
             built = [dib.Built(command.run(definition, work, log), {}, {})]
         ready.mkdir()
         image = _into(ready, built[-1].image)

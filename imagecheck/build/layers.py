@@ -14,12 +14,12 @@ from typing import Literal
 
 from imagecheck import paths
 from imagecheck.build import elements, trees
+from imagecheck.build.payload import VARIABLE
 from imagecheck.definition import Definition
 from imagecheck.errors import UsageError
 
 BASE = "guest-layer"  # the element that lays the kept guest below the rest
 PAYLOAD = "datastore-package"  # the element that takes DATASTORE_PKG_LOCATION
-PAYLOAD_VARIABLE = "DATASTORE_PKG_LOCATION"
 
 
 @dataclass(frozen=True)
@@ -103,10 +103,10 @@ def payload_location(made: Sequence[Layer]) -> str:
     last = made[-1]
     if PAYLOAD not in last.resolved:
         return ""
-    named = last.environment.get(PAYLOAD_VARIABLE) or os.environ.get(PAYLOAD_VARIABLE, "")
+    named = last.environment.get(VARIABLE) or os.environ.get(VARIABLE, "")
     if not named:
         raise UsageError(
-            f"{PAYLOAD_VARIABLE} is not set: the element {PAYLOAD!r} takes the database from there, so name a .deb, a "
+            f"{VARIABLE} is not set: the element {PAYLOAD!r} takes the database from there, so name a .deb, a "
             "folder of them or a container archive"
         )
     return named

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagecheck.build import archive, elements, payload
-from imagecheck.build.layers import PAYLOAD_VARIABLE, Layer, layers, payload_location
+from imagecheck.build.layers import Layer, layers, payload_location
 from imagecheck.definition import Definition
 from imagecheck.imagefile import sha256
 from imagecheck.manifest import SCHEMA
@@ -44,10 +44,10 @@ def recipe(definition: Definition, *, fetch: bool = True) -> Recipe:
         return Recipe(definition, (), (_command_key(definition),), {})
     made = tuple(layers(definition, fetch=fetch))
     located = payload_location(made)
-    carried = payload.check(located, where=PAYLOAD_VARIABLE) if located else None
+    carried = payload.check(located, where=payload.VARIABLE) if located else None
     if carried is not None:
         last = made[-1]
-        named = {**last.environment, PAYLOAD_VARIABLE: str(Path(located).expanduser().absolute())}
+        named = {**last.environment, payload.VARIABLE: str(Path(located).expanduser().absolute())}
         made = (*made[:-1], dataclasses.replace(last, environment=named))
     archives = archive.state(definition, made[-1].resolved)
     keys: list[str] = []
@@ -60,7 +60,7 @@ def recipe(definition: Definition, *, fetch: bool = True) -> Recipe:
             definition.release,
             layer.kind,
             layer.names,
-            {name: text for name, text in layer.environment.items() if name != PAYLOAD_VARIABLE},
+            {name: text for name, text in layer.environment.items() if name != payload.VARIABLE},
             elements.dib_version(),
             elements.digests(layer.resolved),
             archives if last_one else archives.get(definition.release, ""),
