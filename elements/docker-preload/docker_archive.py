@@ -92,7 +92,8 @@ class Archive:
         except OSError as failed:
             raise Refused(f"{path} cannot be read: {failed.strerror or failed}") from failed
         except (tarfile.TarError, EOFError, ValueError, KeyError, IndexError, TypeError) as failed:
-            raise Refused(f"{path} is no whole container archive: {type(failed).__name__}: {failed}") from failed
+            why = str(failed).partition("\n")[0].rstrip(":")
+            raise Refused(f"{path} is no whole container archive: {type(failed).__name__}: {why}") from failed
         if missing or len(self.diffs) != len(self.layers):
             raise Refused(f"{path} lacks layers: {missing or len(self.diffs) - len(self.layers)}")
 

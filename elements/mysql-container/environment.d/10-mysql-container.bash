@@ -1,0 +1,1 @@
+export DIB_CONTAINER=${DIB_CONTAINER:-mysql:9.7}
