@@ -108,10 +108,12 @@ TABLE = (
         "the suite has no package {what}{other}",
         "change the element's package-installs.yaml, its pkg-map, or the definition's release", "apt-get(8)"),
     Row("packages do not fit",
-        r"E: Unable to correct problems, you have held broken packages|Depends: (?P<what>\S+) .*but it is not "
-        r"(installable|going to be installed)",
-        "packages ask for others that the suite does not have", "take packages that were made for the definition's "
+        r"^(> )? *(?P<who>\S+) : Depends: (?P<what>.+?) but (it is not (installable|going to be installed)|\S+ is to be)",
+        "{who} asks for {what}, which the suite does not have", "take packages that were made for the definition's "
         "release; a folder given as DATASTORE_PKG_LOCATION must hold what the archive has not", "apt-get(8)"),
+    Row("packages do not fit", r"E: Unable to correct problems, you have held broken packages",
+        "packages ask for others that the suite does not have", "take packages that were made for the definition's "
+        "release", "apt-get(8)"),
     Row("hash mismatch", r"THESE PACKAGES DO NOT MATCH THE HASHES|Hash Sum mismatch|hash mismatch",
         "what was downloaded is not what was promised",
         "build again later; if it stays, the constraints or the mirror are wrong: do not switch the check off",

@@ -1,6 +1,7 @@
 """What dead builds and runs leave on this host goes; what living ones use stays."""
 
 import fcntl
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -28,30 +29,28 @@ def home(tmp_path, monkeypatch):
     return tmp_path / "home"
 
 
-HOLD = """
-import sys, pathlib, time
-from imagecheck.build import cleanup
-with cleanup.hold(pathlib.Path(sys.argv[1])):
-    print("held", flush=True)
-    time.sleep(1000)
-"""
-
-
 @pytest.fixture
 def owner():
     """Start a process that holds a folder; ends with the test."""
+    fork = multiprocessing.get_context("fork")  # a fresh interpreter would take most of these tests' time
     started = []
 
+    def live(folder, ready):
+        with cleanup.hold(folder):
+            ready.set()
+            signal.pause()
+
     def start(folder):
-        started.append(subprocess.Popen([sys.executable, "-c", HOLD, folder], stdout=subprocess.PIPE, text=True))
-        assert started[-1].stdout.readline() == "held\n"
+        ready = fork.Event()
+        started.append(fork.Process(target=live, args=(folder, ready), daemon=True))
+        started[-1].start()
+        assert ready.wait(30)
         return started[-1]
 
     yield start
     for process in started:
         process.kill()
-        process.wait()
-        process.stdout.close()
+        process.join()
 
 
 def work(home, name=".work-a"):
@@ -62,8 +61,8 @@ def work(home, name=".work-a"):
 
 
 def killed(process):
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
 
 
 def words(found):
