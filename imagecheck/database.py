@@ -159,8 +159,9 @@ class Database:
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[Any]:
+        refused: tuple[type[BaseException], ...] = (*self.dialect.refusals, OSError)
         try:
             with contextlib.closing(self.dialect.connect(self)) as connection:
                 yield connection
-        except (*self.dialect.refusals, OSError) as error:
+        except refused as error:
             raise NoSQL(f"{self.address}:{self.port}: {error}") from error
