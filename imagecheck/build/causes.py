@@ -108,7 +108,7 @@ TABLE = (
         "the suite has no package {what}{other}",
         "change the element's package-installs.yaml, its pkg-map, or the definition's release", "apt-get(8)"),
     Row("packages do not fit",
-        r"^(> )? *(?P<who>\S+) : Depends: (?P<what>.+?) but (it is not (installable|going to be installed)|\S+ is to be)",
+        r"(?P<who>\S+) : Depends: (?P<what>.+?) but (it is not (installable|going to be installed)|\S+ is to be)",
         "{who} asks for {what}, which the suite does not have", "take packages that were made for the definition's "
         "release; a folder given as DATASTORE_PKG_LOCATION must hold what the archive has not", "apt-get(8)"),
     Row("packages do not fit", r"E: Unable to correct problems, you have held broken packages",
