@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from imagecheck import __version__, bare, broker, build, database, evidence, measure, progress, service
 from imagecheck.bare import Ground
+from imagecheck.build import cleanup as build_cleanup
 from imagecheck.choice import Choice
 from imagecheck.cloud import cleanup, connection, glance, nova
 from imagecheck.cloud.ledger import Ledger
@@ -143,6 +144,7 @@ class Road:
         """A folder for this run's key, removed when the road is closed."""
         folder = Path(tempfile.mkdtemp(prefix="imagecheck-run-"))
         self._open.callback(shutil.rmtree, folder, ignore_errors=True)
+        self._open.enter_context(build_cleanup.hold(folder))  # so that gc leaves it alone
         return folder
 
     def _enter_cloud(self) -> Ground:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,6 @@ from imagecheck.imagefile import ImageFile, inspect
 __all__ = ["Recipe", "build", "cached", "ensure", "fetched", "kept", "missing_host_packages", "obstacle", "recipe"]
 
 MANIFEST = "manifest.json"
-SBOM = "sbom.cdx.json"
 CONTAINER = "container.tar"  # beside the image of a definition whose database is pulled at launch
 LOG = "build.log"
 _WORK = ".work-"
@@ -94,54 +92,43 @@ def _folder(made: Recipe) -> Path:
     return _images() / f"{made.definition.name}-{made.key}"
 
 
-def _build(made: Recipe, rebuild: bool) -> ImageFile:
-    for stale in _images().glob(f"{_WORK}*"):  # of a build that was killed: the lock says nobody uses it
-        cleanup.sweep(stale)
-    definition, began = made.definition, time.time()
+@contextmanager
+def _work_folder() -> Iterator[Path]:
+    """A folder of this build alone; whatever runs, is mounted or lies in it goes at the end."""
+    cleanup.collect(paths.home(), alone=True)  # of builds that were killed: nobody else holds the lock
     work = Path(tempfile.mkdtemp(prefix=_WORK, dir=_images()))
-    work.chmod(0o755)
-    log = _images() / f"{definition.name}.log"
-    log.unlink(missing_ok=True)
-    ready = _images() / f"{_WORK}ready-{os.getpid()}"
     try:
+        work.chmod(0o755)
+        with cleanup.hold(work):
+            yield work
+    finally:
+        cleanup.sweep(work)
+
+
+def _build(made: Recipe, rebuild: bool) -> ImageFile:
+    began, log = time.time(), _images() / f"{made.definition.name}.log"
+    log.unlink(missing_ok=True)
+    with _work_folder() as work:
         if made.layers:
             built = _call_by_call(made, work, log, rebuild)
         else:
-            built = [dib.Built(command.run(definition, work, log), {}, {})]
+            built = [dib.Built(command.run(made.definition, work, log), {}, {})]
+        ready = work / "ready"
         ready.mkdir()
         image = _into(ready, built[-1].image)
-        container = _container(work, ready)
         held = _held(image)
+        table = _manifest(made, image, built, began, held)
+        table["container"] = _container(work, ready)
         if held is not None:
-            bill = manifest.sbom(held, name=definition.name, sha256=image.sha256, built=began)
-            (ready / SBOM).write_text(bill, encoding="utf-8")
-        table = manifest.document(
-            definition, image, key=made.key, began=began, seconds=time.time() - began,
-            phases=_sum(one.phases for one in built), hooks=_sum(one.hooks for one in built),
-            builder=elements.dib_version(), packages={}, held=held,
-            elements={
-                name: text for layer in made.layers for name, text in elements.digests(layer.resolved).items()
-            },
-        )  # fmt: skip
-        table |= {
-            "format": image.format,
-            "layers": [
-                {"title": layer.title, "key": key, "seconds": round(sum(one.phases.values()), 1)}
-                for layer, key, one in zip(made.layers, made.keys, built, strict=False)
-            ],
-            "archives": dict(made.archives),
-            "container": container,
-        }
+            bill = manifest.sbom(held, name=made.definition.name, sha256=image.sha256, built=began)
+            (ready / manifest.SBOM).write_text(bill, encoding="utf-8")
         (ready / MANIFEST).write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
         shutil.move(log, ready / LOG)
-        _publish(ready, _folder(made))
-    finally:
-        cleanup.sweep(work)
-        shutil.rmtree(ready, ignore_errors=True)
-    found = cached(definition, made)
+        _publish(ready, _folder(made), work)
+    found = cached(made.definition, made)
     if found is None:
         raise StepFailed(dib.STEP, f"{_folder(made)} was changed by somebody else while it was made")
-    _forget(f"{definition.name}-", made.key)
+    _forget(f"{made.definition.name}-", made.key)
     return found
 
 
@@ -158,7 +145,7 @@ def _call_by_call(made: Recipe, work: Path, log: Path, rebuild: bool) -> list[di
             with progress.phase(f"{layer.title}") if len(made.layers) > 1 else contextlib.nullcontext():
                 one = dib.run(made.definition, layer, place, _images() / "cache", log, base)
             if layer.kind == "tar":
-                one = _keep(made, key, layer, one)
+                one = _keep(made, key, layer, one, work)
         base = one.image
         built.append(one)
     return built
@@ -179,12 +166,12 @@ def _kept(made: Recipe, key: str) -> dib.Built | None:
     return dib.Built(tar, {}, {}) if tar.is_file() else None
 
 
-def _keep(made: Recipe, key: str, layer: Layer, one: dib.Built) -> dib.Built:
-    ready = Path(tempfile.mkdtemp(prefix=_WORK, dir=_images()))
+def _keep(made: Recipe, key: str, layer: Layer, one: dib.Built, work: Path) -> dib.Built:
+    ready = Path(tempfile.mkdtemp(dir=work))
     shutil.move(one.image, ready / "guest.tar")
     (ready / "layer.json").write_text(json.dumps({"elements": list(layer.names), "phases": dict(one.phases)}))
     place = _guest(made, key)
-    _publish(ready, place)
+    _publish(ready, place, work)
     _forget(f"guest-{made.definition.os}-{made.definition.release}-", key)
     return dib.Built(place / "guest.tar", one.phases, one.hooks)
 
@@ -198,6 +185,29 @@ def _into(ready: Path, made: Path) -> ImageFile:
         image.path.rename(ready / f"image.{image.format}")
         image = inspect(ready / f"image.{image.format}")
     return image
+
+
+def _manifest(
+    made: Recipe, image: ImageFile, built: Sequence[dib.Built], began: float, held: manifest.Contents | None
+) -> dict[str, Any]:
+    table = manifest.document(
+        made.definition,
+        image,
+        key=made.key,
+        began=began,
+        seconds=time.time() - began,
+        phases=_sum(one.phases for one in built),
+        hooks=_sum(one.hooks for one in built),
+        builder=elements.dib_version(),
+        elements={name: text for layer in made.layers for name, text in elements.digests(layer.resolved).items()},
+        packages={},
+        held=held,
+    )
+    layers = [
+        {"title": layer.title, "key": key, "seconds": round(sum(one.phases.values()), 1)}
+        for layer, key, one in zip(made.layers, made.keys, built, strict=False)  # a command has no layers
+    ]
+    return table | {"format": image.format, "layers": layers, "archives": dict(made.archives)}
 
 
 def _container(work: Path, ready: Path) -> dict[str, Any]:
@@ -220,7 +230,7 @@ def _held(image: ImageFile) -> manifest.Contents | None:
         return None
 
 
-def _sum(tables: Any) -> dict[str, float]:
+def _sum(tables: Iterable[Mapping[str, float]]) -> dict[str, float]:
     whole: dict[str, float] = {}
     for table in tables:
         for name, took in table.items():
@@ -228,16 +238,12 @@ def _sum(tables: Any) -> dict[str, float]:
     return whole
 
 
-def _publish(ready: Path, folder: Path) -> None:
+def _publish(ready: Path, folder: Path, work: Path) -> None:
     """Put the whole folder in its place at once; an older one of the same key leaves first."""
     ready.chmod(0o755)
     if folder.exists():
-        old = Path(tempfile.mkdtemp(prefix=_WORK, dir=folder.parent))
-        folder.rename(old / "old")
-        ready.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        ready.rename(folder)
+        folder.rename(work / f"replaced-{folder.name}")
+    ready.rename(folder)
 
 
 def _forget(prefix: str, key: str) -> None:

@@ -30,6 +30,8 @@ def obstacle(definition: Definition) -> str:
 
 def suites(definition: Definition, resolved: Mapping[str, Path]) -> list[str]:
     """The suites that packages are taken from: the guest's, and those that database elements name for a container."""
+    if named := definition.datastore.environment.get("DIB_CONTAINER_SUITE"):
+        return list(dict.fromkeys([definition.release, named]))
     others = {
         line.strip()
         for folder in resolved.values()

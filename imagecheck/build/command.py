@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from imagecheck import hostcmd, imagefile, progress, waits
-from imagecheck.build.dib import REMEDIES
+from imagecheck.build import causes
 from imagecheck.errors import StepFailed, UsageError
 from imagecheck.redact import redact
 
@@ -165,13 +165,13 @@ def _matter(lines: Sequence[str]) -> list[str]:
 
 
 def _explained(tool: str, failed: StepFailed, lines: list[str], log: Path) -> StepFailed:
-    known = next((remedy for pattern, remedy in REMEDIES if pattern.search("\n".join(lines))), "")
+    cause = causes.explain("", "", lines)
     how = failed.sentence.rpartition("` ")[2]
     return StepFailed(
         STEP,
-        f"{tool} {how}",
+        f"{tool} {how}" + (f": {cause.sentence}" if cause else ""),
         seen=redact("\n        ".join(_matter(lines))),
-        remedy=f"{known}; the whole log is {log}" if known else f"the whole log is {log}",
+        remedy=f"{cause.remedy}; the whole log is {log}" if cause else f"the whole log is {log}",
     )
 
 

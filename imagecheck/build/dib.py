@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -12,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagecheck import hostcmd, mirror, progress
-from imagecheck.build import elements, host
+from imagecheck.build import causes, elements, host
 from imagecheck.build.layers import Layer
-from imagecheck.build.output import PHASES, Progress
+from imagecheck.build.output import PHASES, Progress, evidence
 from imagecheck.definition import Definition
 from imagecheck.errors import StepFailed
 from imagecheck.redact import redact
@@ -23,20 +22,6 @@ STEP = "image build"
 DEADLINE = 3600.0  # seconds; the slowest build seen took 200
 TMPFS_NEEDS = 6144  # MiB of free memory; a build was seen to fill 2.6 GiB of them
 SHIMS = Path(__file__).parent / "shims"
-
-# Failures whose cause is known: pattern in the last lines -> what to do.
-REMEDIES = (
-    (re.compile(r"No space left on device"), "free room below IMAGECHECK_HOME and /tmp, a build needs 5 GB"),
-    (re.compile(r"Temporary failure resolving|Could not connect|Connection timed out|Failed to fetch"),
-     "check that this host reaches its Debian archive (apt-get update)"),
-    (re.compile(r"Release file .* is (not valid yet|expired)|is no longer valid"),
-     "the archive is older than its own date allows: use a fresher one (IMAGECHECK_DEBIAN_MIRROR)"),
-    (re.compile(r"Unable to locate package|has no installation candidate"),
-     "the suite has no such package: change the element's package-installs.yaml or the definition's release"),
-    (re.compile(r"NO_PUBKEY|is not signed|keyring"), "install a current debian-archive-keyring on this host"),
-    (re.compile(r"losetup: .*(failed|cannot find)"), "free a loop device: losetup --list shows them"),
-    (re.compile(r"apparmor|AppArmor"), "boot with apparmor=0 or add the package apparmor"),
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -136,15 +121,16 @@ def run(definition: Definition, layer: Layer, work: Path, cache: Path, log: Path
 
 
 def _explain(seen: Progress, log: Path, failed: StepFailed) -> StepFailed:
-    tail = seen.tail or [failed.seen]
-    text = "\n".join(tail)
-    known = next((remedy for pattern, remedy in REMEDIES if pattern.search(text)), "")
+    lines = seen.lines or failed.seen.splitlines()
+    cause = causes.explain(seen.phase, seen.hook, lines)
+    tail = evidence(lines, cause.line if cause else "") or [failed.seen]
     late = " (it did not end in time)" if "did not end within" in failed.sentence else ""
+    why = f": {cause.sentence}" if cause else ""
     return StepFailed(
         STEP,
-        f"diskimage-builder failed in {seen.place}{late}",
+        f"diskimage-builder failed in {seen.place}{late}{why}",
         seen=redact("\n        ".join(tail)),
-        remedy=f"{known}; the whole log is {log}" if known else f"the whole log is {log}",
+        remedy=f"{cause.remedy}; the whole log is {log}" if cause else f"the whole log is {log}",
     )
 
 

@@ -243,7 +243,9 @@ def test_a_failed_build_names_phase_hook_lines_and_remedy_and_leaves_nothing(fak
     """)
     with pytest.raises(StepFailed) as failed:
         build.build(known)
-    assert failed.value.sentence == "diskimage-builder failed in install.d/01-package-installs"
+    assert failed.value.sentence == (
+        "diskimage-builder failed in install.d/01-package-installs: the suite has no package trove-guestagnet"
+    )
     assert failed.value.seen == "E: Unable to locate package trove-guestagnet"
     assert "package-installs.yaml" in failed.value.remedy
     left = {path.name for path in (home / "images").iterdir()}
