@@ -93,6 +93,7 @@ def installed(guest):
     venv = guest.root / "opt/guest-agent-venv"
     assert list(venv.glob("lib/python3*/site-packages/trove/cmd/__pycache__/guest.*.pyc")), "no bytecode"
     assert not list(venv.glob("lib/python3*/site-packages/pip"))
+    assert not list(venv.rglob("*.key")), "a library's tests brought their keys"
     assert list((guest.root / "var/lib/trove/.cache/python-entrypoints").iterdir())
     assert (guest.root / "etc/systemd/system/multi-user.target.wants/trove-guestagent.service").is_symlink()
     says = guest.run(AGENT, "--version", PYTHONDONTWRITEBYTECODE="1")
