@@ -6,7 +6,6 @@ import runpy
 import signal
 import subprocess
 import sys
-import tarfile
 import time
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 
 HERE = runpy.run_path(str(Path(__file__).with_name("test_new_datastore.py")))
 PAGE, page, commands = HERE["PAGE"], HERE["page"], HERE["commands"]
+SEARCH = "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PASSWORD = "correct horse"  # with a blank, as a tenant's may be
 pytestmark = [
     pytest.mark.sandbox,
@@ -97,9 +97,10 @@ def container(folder):
     newest = max(made, key=lambda file: file.stat().st_mtime)
     root = folder / "root"
     root.mkdir()
-    with tarfile.open(newest) as archive, archive.extractfile("layer.tar") as layer:
-        subprocess.run(["tar", "-x", "-C", root, "--exclude=./dev/*"], stdin=layer, check=True)
-    # Above it pytest's folders are root's alone; a chroot needs no way through them.
+    layer = folder / "layer.tar"
+    with layer.open("wb") as out:
+        subprocess.run(["tar", "-x", "-O", "-f", newest, "layer.tar"], stdout=out, check=True)
+    subprocess.run(["tar", "-x", "-C", root, "-f", layer, "--exclude=./dev/*"], check=True)
     (root / "dev/null").touch(mode=0o666)
     return root
 
@@ -107,7 +108,7 @@ def container(folder):
 @contextlib.contextmanager
 def server(root, *, user, secret=""):
     """The entry point under way, on a socket only; it has to end by SIGTERM, and well."""
-    env = {"PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", **({"VALKEY_PASSWORD": secret} if secret else {})}
+    env = {"PATH": SEARCH, "LANG": "C.UTF-8", **({"VALKEY_PASSWORD": secret} if secret else {})}
     socket = root / "run/valkey/socket"
     socket.unlink(missing_ok=True)
     running = subprocess.Popen(
@@ -130,7 +131,7 @@ def server(root, *, user, secret=""):
 
 
 def ask(root, *words, secret=""):
-    env = {"PATH": "/usr/bin", **({"VALKEYCLI_AUTH": secret, "REDISCLI_AUTH": secret} if secret else {})}
+    env = {"PATH": SEARCH, **({"REDISCLI_AUTH": secret} if secret else {})}
     done = subprocess.run(
         ["chroot", root, "valkey-cli", "-s", "/run/valkey/socket", *words],
         env=env, capture_output=True, text=True, check=False,
