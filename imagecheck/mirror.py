@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import json
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
+from imagecheck import paths
 from imagecheck.errors import UsageError
 
 VARIABLE = "IMAGECHECK_DEBIAN_MIRROR"
@@ -48,15 +52,31 @@ def components(os_name: str) -> str:
 
 @functools.cache
 def _of_host() -> dict[str, str]:
-    """Origin -> base URI of the archives in the host's apt sources."""
+    """Origin -> base URI of the archives in the host's apt sources; apt takes half a second, so it is asked once."""
+    if not shutil.which("apt-get"):
+        return {}
+    state = [_changed(Path(place)) for place in ("/etc/apt", "/etc/apt/sources.list.d", "/var/lib/apt/lists")]
+    kept = paths.home() / "images" / ".host-archives.json"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        known = json.loads(kept.read_text())
+        if known["state"] == state:
+            return {str(origin): str(uri) for origin, uri in known["archives"].items()}
+    listing = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(ORIGIN) $(LABEL) $(REPO_URI)", "Created-By: Packages"],
+        capture_output=True, text=True, check=False, timeout=60,
+    ).stdout  # fmt: skip
     found: dict[str, str] = {}
-    if shutil.which("apt-get"):
-        listing = subprocess.run(
-            ["apt-get", "indextargets", "--format", "$(ORIGIN) $(LABEL) $(REPO_URI)", "Created-By: Packages"],
-            capture_output=True, text=True, check=False, timeout=60,
-        ).stdout  # fmt: skip
-        for line in listing.splitlines():
-            origin, label, uri = (line.split(" ", 2) + ["", ""])[:3]
-            if origin == label and uri:
-                found.setdefault(origin, uri.rstrip("/"))
+    for line in listing.splitlines():
+        origin, label, uri = (line.split(" ", 2) + ["", ""])[:3]
+        if origin == label and uri:
+            found.setdefault(origin, uri.rstrip("/"))
+    if kept.parent.is_dir():
+        kept.write_text(json.dumps({"state": state, "archives": found}))
     return found
+
+
+def _changed(place: Path) -> int:
+    try:
+        return place.stat().st_mtime_ns
+    except OSError:
+        return 0

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from imagecheck import disk, fetch, manifest, paths, progress, waits
+from imagecheck import disk, manifest, paths, progress, waits
 from imagecheck.build import cleanup, command, dib, elements, host
 from imagecheck.build.archive import obstacle
 from imagecheck.build.host import ensure, missing_host_packages
@@ -59,6 +59,8 @@ def build(definition: Definition, *, rebuild: bool = False, yes: bool = False) -
     half an image stays behind.
     """
     if definition.image_source:
+        from imagecheck import fetch  # loads requests, which an unchanged definition does not need
+
         return fetch.fetch(fetch.parse(definition.image_source, definition.sha256), fetched())
     if why := obstacle(definition):
         raise StepFailed(dib.STEP, why)

@@ -69,8 +69,10 @@ expires = {expires}
             def test_size(image_file): assert image_file.size == 1
             """
         )
-        done = pytester.runpytest_inprocess("-p", "no:cacheprovider", "--image", str(file), "--stage", "disk",
-                                            "--report", str(tmp_path / "report"), *pytester.path.glob("*.py"))  # fmt: skip
+        done = pytester.runpytest_inprocess(
+            "-p", "no:cacheprovider", "--image", str(file), "--stage", "disk", "--report", str(tmp_path / "report"),
+            *pytester.path.glob("*.py"),
+        )  # fmt: skip
         return done, json.loads((tmp_path / "report" / "small" / "report.json").read_text())
 
     return start
