@@ -227,7 +227,9 @@ class _Composed:
         before = into.get(name)
         self._said[key] = file
         if key in schema.BESIDE and isinstance(value, str) and value:
-            value = str(file.parent / Path(value).expanduser()) if "://" not in value and value[:7] != "glance:" else value
+            value = (
+                str(file.parent / Path(value).expanduser()) if "://" not in value and value[:7] != "glance:" else value
+            )
         if key == "elements_path" and isinstance(value, list):
             value = [_beside(entry, file) for entry in value]
         if key in schema.ADDED and isinstance(before, list) and isinstance(value, list):
