@@ -121,7 +121,8 @@ def _call(definition: Definition, layer: Layer, kept: bool) -> Call:
     mine = {name: text for name, text in said.items() if name not in _HIDDEN}
     mine["ELEMENTS_PATH"] = ":".join([*definition.elements_path, "elements"])
     resolved = layer.resolved
-    packages = sorted({one for some in elements.packages(resolved).values() for one in some})
+    about = {**said, "DISTRO_NAME": definition.os}
+    packages = sorted({one for some in elements.packages(resolved, about).values() for one in some})
     words = ("disk-image-create", *dib.command(layer, Path("image"))[1:])
     return Call(layer.title, words, mine, tuple(resolved) or None, tuple(packages), kept)
 

@@ -84,24 +84,49 @@ def digests(resolved: Mapping[str, Path]) -> dict[str, str]:
     }
 
 
-def packages(resolved: Mapping[str, Path], *, arch: str = "amd64") -> dict[str, list[str]]:
-    """Element -> packages that its package-installs.yaml asks for on ``arch``, package maps not applied."""
+def packages(
+    resolved: Mapping[str, Path], environment: Mapping[str, str] | None = None, *, arch: str = "amd64"
+) -> dict[str, list[str]]:
+    """Element -> packages that its package-installs.yaml asks for on ``arch``, package maps not applied.
+
+    ``environment`` is the build's: it decides what is asked for only ``when`` something holds, or for one way to
+    install an element. What it does not tell counts as asked for.
+    """
     wanted: dict[str, list[str]] = {}
     for name, folder in resolved.items():
         file = folder / "package-installs.yaml"
         if not file.is_file():
             continue
         table: dict[str, Any] = yaml.safe_load(file.read_text()) or {}
-        wanted[name] = sorted(package for package, how in table.items() if _applies(how, arch))
+        installed = (environment or {}).get(f"DIB_INSTALLTYPE_{name.replace('-', '_')}", "")
+        wanted[name] = sorted(
+            package for package, how in table.items() if _applies(how, arch, installed, environment or {})
+        )
     return wanted
 
 
-def _applies(how: Any, arch: str) -> bool:
+def _applies(how: Any, arch: str, installed: str, environment: Mapping[str, str]) -> bool:
+    if isinstance(how, list):
+        return any(_applies(one, arch, installed, environment) for one in how)
     if not isinstance(how, dict):
         return True
     only = [word.strip() for word in str(how.get("arch", arch)).split(",")]
     never = [word.strip() for word in str(how.get("not-arch", "")).split(",")]
-    return arch in only and arch not in never and not how.get("uninstall", False)
+    if arch not in only or arch in never or how.get("uninstall", False):
+        return False
+    if installed and str(how.get("installtype", installed)) != installed:
+        return False
+    conditions = how.get("when", [])
+    return all(_holds(str(one), environment) for one in (conditions if isinstance(conditions, list) else [conditions]))
+
+
+def _holds(condition: str, environment: Mapping[str, str]) -> bool:
+    """DIB's "VARIABLE = value" or "VARIABLE != value" (package_installs_squash.py)."""
+    variable, unequal, value = condition.partition("!=")
+    if not unequal:
+        variable, _, value = condition.partition("=")
+    known = environment.get(variable.strip())
+    return known is None or (known == value.strip().strip("'\"")) != bool(unequal)
 
 
 def hooks(resolved: Mapping[str, Path], phase: str) -> list[str]:

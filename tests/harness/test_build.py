@@ -5,6 +5,7 @@ import io
 import json
 import os
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,15 @@ def test_rebuild_builds_again_and_replaces_the_image(fake, known, home):
     after = build.build(known, rebuild=True)
     assert (home / "count").read_text() == BOTH + BOTH
     assert after.path == before.path
+
+
+@needs_qemu
+def test_two_builds_of_one_definition_at_once_build_it_once_and_both_get_it(fake, known, home):
+    fake(GOOD + "sleep 0.5")
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: build.build(known), range(2))
+    assert first == second
+    assert (home / "count").read_text() == BOTH
 
 
 def database(known, **changes):

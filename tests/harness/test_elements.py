@@ -65,6 +65,10 @@ def test_elements_names_are_unique_where_dib_copies_all_hooks_into_one_folder():
 KNOWN = [name for name in definition.known() if definition.load(name).elements]
 
 
+def calls(name):
+    return layers.layers(definition.load(name))
+
+
 def resolved(name):
     """Element -> folder over all calls of the definition; a database package is named, not needed."""
     return {found: folder for layer in layers.layers(definition.load(name)) for found, folder in layer.resolved.items()}
@@ -86,10 +90,15 @@ def _provides(folder):
 
 @pytest.mark.parametrize("name", [name for name in KNOWN if "trovestack" not in name])
 def test_elements_of_our_definitions_bring_the_packages_that_a_guest_needs(name):
-    found = elements.packages(resolved(name))
-    wanted = {package for packages in found.values() for package in packages}
-    assert {"cloud-init", "docker.io", "docker-cli", "openssh-server", "systemd-resolved", "python3"} <= wanted
+    known = definition.load(name)
+    told = [elements.packages(layer.resolved, {**layer.environment, "DISTRO_NAME": known.os}) for layer in calls(name)]
+    wanted = {package for found in told for packages in found.values() for package in packages}
+    assert {"cloud-init", "docker.io", "openssh-server", "systemd-resolved", "python3"} <= wanted
     assert "linux-image-arm64" not in wanted
+    assert ("docker-cli" in wanted) == (known.os == "debian")  # Ubuntu's docker.io brings the client itself
+    assert ("trove-guestagent" in wanted) == (known.agent.install == "package")
+    kernels = {package for package in wanted if package.startswith("linux-image")}
+    assert kernels == {"linux-image-amd64" if known.os == "debian" else "linux-image-virtual"}
 
 
 def test_elements_run_their_hooks_in_the_order_that_the_layers_rely_on():
