@@ -228,7 +228,7 @@ class _Composed:
         self._said[key] = file
         if key in schema.BESIDE and isinstance(value, str) and value:
             value = (
-                str(file.parent / Path(value).expanduser()) if "://" not in value and value[:7] != "glance:" else value
+                str(file.absolute().parent / Path(value).expanduser()) if "://" not in value and value[:7] != "glance:" else value
             )
         if key == "elements_path" and isinstance(value, list):
             value = [_beside(entry, file) for entry in value]
@@ -286,7 +286,7 @@ def _parts(named: Any, file: Path) -> list[Path]:
 def _beside(entry: Any, file: Path) -> Any:
     if not isinstance(entry, str) or entry.startswith(("/", "~", "$")) or entry.partition(":")[0] == "pypi":
         return entry
-    return str(file.parent / entry)
+    return str(file.absolute().parent / entry)
 
 
 def _refuse_unknown(table: Mapping[str, Any], keys: Mapping[str, schema.Key], file: Path, prefix: str) -> None:
