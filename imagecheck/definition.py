@@ -227,9 +227,7 @@ class _Composed:
         before = into.get(name)
         self._said[key] = file
         if key in schema.BESIDE and isinstance(value, str) and value:
-            value = (
-                str(file.absolute().parent / Path(value).expanduser()) if "://" not in value and value[:7] != "glance:" else value
-            )
+            value = _here(value, file)
         if key == "elements_path" and isinstance(value, list):
             value = [_beside(entry, file) for entry in value]
         if key in schema.ADDED and isinstance(before, list) and isinstance(value, list):
@@ -281,6 +279,13 @@ def _parts(named: Any, file: Path) -> list[Path]:
             raise UsageError(f"{file}: 'use' names {name!r}, which is no part (parts/{name}.toml): {hint}")
         found.append(place)
     return found
+
+
+def _here(value: str, file: Path) -> str:
+    """A path that begins at its file; an address, or an image in Glance, is none."""
+    if "://" in value or value.startswith("glance:"):
+        return value
+    return str(file.absolute().parent / Path(value).expanduser())
 
 
 def _beside(entry: Any, file: Path) -> Any:

@@ -20,13 +20,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagecheck import hostcmd, waits
+from imagecheck import hostcmd, occupied
 from imagecheck.build import host
 from imagecheck.errors import StepFailed
 
 ALIVE = ".alive"  # the lock in a folder; locked as long as its process lives
 WORK = ".work-"  # begins the names of folders below images/ in which something is made
-_PATIENCE = 10.0  # seconds for killed processes to be gone
 _FORSAKEN = 86400.0  # seconds after which a folder that says nothing of its process counts as left behind
 _RUNS = re.compile(r"imagecheck-(run|disk|ssh)-\w+")  # below the folder for temporary files
 _SERVERS = (b"qemu-storage-daemon", b"ssh", b"ssh:")  # they outlive a killed run
@@ -125,7 +124,7 @@ def collect(home: Path, *, dry_run: bool = False, alone: bool = False) -> tuple[
 def _works(images: Path) -> set[Path]:
     """Work folders, and those that are gone while something is still mounted or attached below them."""
     found = {work for work in images.glob(f"{WORK}*") if not work.is_symlink()}
-    for place in [*map(Path, mounts(images)), *_backing(images)]:
+    for place in [*map(Path, occupied.mounts(images)), *_backing(images)]:
         first = place.relative_to(images).parts[:1]
         if first and first[0].startswith(WORK):
             found.add(images / first[0])
@@ -160,29 +159,10 @@ def sweep(work: Path) -> None:
     Raises StepFailed, naming what is still mounted, rather than delete through a mount.
     """
     work = work.resolve()
-    _end_processes(work)
-    for _ in range(3):  # a mount may hide another
-        for target in reversed(mounts(work)):
-            hostcmd.run(["umount", "--lazy", target], check=False, timeout=60)
-        if not mounts(work):
-            break
+    occupied.vacate(work, "image build")
     for device in loops(work):
         _detach(device)
-    if left := mounts(work):
-        raise StepFailed(
-            "image build", f"{left[0]} is still mounted and cannot be unmounted", remedy=f"umount -l {left[0]}"
-        )
     shutil.rmtree(work, ignore_errors=True)
-
-
-def mounts(below: Path) -> list[str]:
-    """Mount points at or below ``below``, in the order in which they were mounted."""
-    found = []
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        target = line.split(" ")[4].encode().decode("unicode_escape")  # proc(5): octal escapes
-        if Path(target).is_relative_to(below):
-            found.append(target)
-    return found
 
 
 def loops(below: Path) -> list[str]:
@@ -225,27 +205,3 @@ def _servers(folder: Path) -> list[int]:
             if words[0].rpartition(b"/")[2] in _SERVERS and any(os.fsencode(folder) + b"/" in word for word in words):
                 found.append(int(entry.name))
     return found
-
-
-def _inhabitants(work: Path) -> list[int]:
-    """Processes whose root or working folder is below ``work``."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        for link in ("root", "cwd"):
-            with contextlib.suppress(OSError):
-                place = Path(str((entry / link).readlink()).removesuffix(" (deleted)"))
-                if place.is_relative_to(work):
-                    found.append(int(entry.name))
-                    break
-    return found
-
-
-def _end_processes(work: Path) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    while (pids := _inhabitants(work)) and time.monotonic() < deadline:
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        waits.pause(0.1, reason="killed processes of the build to be gone")

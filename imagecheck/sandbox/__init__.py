@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from pathlib import Path
 
 import yaml
 
-from imagecheck import __version__, progress, site, waits
+from imagecheck import __version__, occupied, progress, site, waits
 from imagecheck.errors import StepFailed, UsageError
 from imagecheck.sandbox import acceleration, container, host, objects, provision, releases, rootfs, services
 from imagecheck.sandbox.container import Container
@@ -119,7 +118,7 @@ def destroy(release: str = releases.DEFAULT) -> None:
     folder = Folder.of(releases.get(release))
     down(release)
     with _locked(folder):
-        shutil.rmtree(folder.path, ignore_errors=True)
+        occupied.remove(folder.path, "sandbox")
 
 
 def running(release: str = releases.DEFAULT) -> Container | None:
@@ -143,7 +142,7 @@ def _create(folder: Folder) -> None:
     if not release.proven:
         progress.note(f"the release {release.name} ({release.openstack}) has not been proven end to end")
     began = time.monotonic()
-    shutil.rmtree(folder.path, ignore_errors=True)
+    occupied.remove(folder.path, "sandbox")  # one that was killed may have mounts in it
     folder.path.mkdir(parents=True, mode=0o700)
     folder.save_plan(free_plan(folder.path, host.routed_networks()), Secrets.fresh())
     with progress.phase(f"make the sandbox {release.name} (once)"):

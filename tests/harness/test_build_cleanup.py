@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from imagecheck import paths
+from imagecheck import occupied, paths
 from imagecheck.build import cleanup
 from imagecheck.cloud.cleanup import collect_garbage
 
@@ -192,7 +192,7 @@ def test_the_mounts_and_loop_devices_of_a_dead_build_go_and_those_of_a_living_on
     assert words(removed) == [("work folder", ".work-dead")]
     assert left == []
     assert not dead.exists()
-    assert cleanup.mounts(home) == [str(living / "mnt")]
+    assert occupied.mounts(home) == [str(living / "mnt")]
     assert cleanup.loops(home) == [kept]
     assert gone != kept
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from imagecheck import build, definition, disk, inside
+from imagecheck import build, definition, disk, inside, occupied
 from imagecheck.build import cleanup
 
 pytestmark = [
@@ -43,7 +43,7 @@ def test_a_build_that_is_ended_in_the_middle_leaves_nothing_behind(tmp_path, num
         env=env, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        wait_for(lambda: any("/mnt" in mount for mount in cleanup.mounts(home)))
+        wait_for(lambda: any("/mnt" in mount for mount in occupied.mounts(home)))
         ended.send_signal(number)
         ended.wait(timeout=120)
     finally:
@@ -56,7 +56,7 @@ def test_a_build_that_is_ended_in_the_middle_leaves_nothing_behind(tmp_path, num
         after.wait(timeout=60)
         for work in (home / "images").glob(".work-*"):
             cleanup.sweep(work)
-    assert cleanup.mounts(home) == []
+    assert occupied.mounts(home) == []
     assert cleanup.loops(home) == []
     assert list((home / "images").glob(".work-*")) == []
     assert not list((home / "images").glob("mariadb-debian-*"))

@@ -14,7 +14,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagecheck import hostcmd, redact
+from imagecheck import hostcmd, occupied, redact
 from imagecheck.errors import UsageError
 from imagecheck.sandbox import container, host, releases, rootfs, services
 from imagecheck.sandbox.folder import REGISTRY, Addresses, Folder, Secrets, free_plan
@@ -193,3 +193,17 @@ def test_a_broken_state_file_means_not_running(junk: bytes) -> None:
         assert container.running(Only(releases.get("epoxy"), Path("/nonexistent"))) is None
     finally:
         junk_file.unlink()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
+def test_what_a_killed_up_left_mounted_is_unmounted_before_its_folder_goes(tmp_path: Path) -> None:
+    precious, folder = tmp_path / "precious", tmp_path / "epoxy"
+    precious.mkdir()
+    (precious / "device").write_text("the host's own")
+    (folder / "root/dev").mkdir(parents=True)
+    subprocess.run(["mount", "--bind", precious, folder / "root/dev"], check=True)
+    left = subprocess.Popen(["sleep", "1000"], cwd=folder / "root")
+    occupied.remove(folder, "sandbox")
+    assert left.wait(timeout=5) == -9
+    assert not folder.exists()
+    assert (precious / "device").read_text() == "the host's own"
