@@ -190,7 +190,7 @@ def _early(mine: Session, images: set[str]) -> None:
             if mine.sandbox_comes():  # of one's own sandbox there is nothing to find out
                 return
     for name in mine.names:
-        if name in images:
+        if name in images and mine.can_be_had(name):
             with _usage(stop=True):
                 mine.road(name).cloud()
 
@@ -247,7 +247,8 @@ def disk(imagecheck_road: Road) -> Disk:
 
 @pytest.fixture
 def walked(imagecheck_road: Road) -> Road:
-    """The road once its cloud is reached: what every step in a cloud begins with."""
+    """The road once its image is there and its cloud is reached: what every step in a cloud begins with."""
+    _reach(imagecheck_road.image_file)  # no cloud is bothered, no sandbox started, for an image that there is not
     _reach(imagecheck_road.cloud)
     return imagecheck_road
 

@@ -91,6 +91,10 @@ class Session:
         """What that image is said to be."""
         return self._images[name].choice.definition
 
+    def can_be_had(self, name: str) -> bool:
+        """False for an image that cannot be built on this host: nothing has to be looked up for it."""
+        return not build.obstacle(self._images[name].choice.definition)
+
     def image_of(self, nodeid: str) -> str:
         """The image that a test id ("test_x[NAME-...]") belongs to; "" for other tests."""
         inside = f"-{nodeid.partition('[')[2].removesuffix(']')}-"

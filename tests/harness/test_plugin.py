@@ -2,6 +2,7 @@
 
 import pytest
 
+from imagecheck import choice, mirror, sandbox
 from imagecheck.errors import StepFailed
 from imagecheck.run import Road
 
@@ -256,3 +257,14 @@ def test_a_wrong_stage_is_a_usage_error(pytester, run, raw):
     pytester.makepyfile("import pytest\n@pytest.mark.stage('bott')\ndef test_a(imagecheck_road): pass")
     done = run("--image", raw, "--datastore", "mariadb:11.8", "test_a_wrong_stage_is_a_usage_error.py")
     assert done.ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_an_image_that_cannot_be_built_here_says_so_and_starts_no_sandbox(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(mirror, "_of_host", dict)
+    monkeypatch.delenv("IMAGECHECK_UBUNTU_MIRROR", raising=False)
+    monkeypatch.setattr(choice, "place", lambda *_, **__: pytest.fail("a cloud was looked for"))
+    monkeypatch.setattr(sandbox, "begin", lambda *_, **__: pytest.fail("the sandbox was started"))
+    done = run("--image", "mariadb-ubuntu", "--report", tmp_path / "report")
+    done.assert_outcomes(errors=1, skipped=64, deselected=2)
+    assert done.ret == 1
+    done.stdout.fnmatch_lines(["FAILED  image build   not built here: no Ubuntu archive is known on this host*"])
