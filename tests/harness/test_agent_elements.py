@@ -14,8 +14,8 @@ from imagecheck.build import elements
 
 OURS = paths.shipped("elements")
 AGENT = OURS / "trove-guest-agent"
-DEBIAN = ("debian-minimal", "debian-lean", "debian-cloud-kernel")
-UBUNTU = ("ubuntu-minimal", "ubuntu-lean", "ubuntu-cloud-kernel")
+DEBIAN = ("debian-minimal", "guest-lean", "debian-cloud-kernel")
+UBUNTU = ("ubuntu-minimal", "guest-lean", "ubuntu-cloud-kernel")
 GUEST = ("cloud-init-configdrive", "docker-debian", "trove-guest-agent")
 DISK = ("vm", "block-device-mbr", "guest-fast-boot", "trove-guest-agent-entry-points")
 
