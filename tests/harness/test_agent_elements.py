@@ -31,7 +31,7 @@ def packages(tmp_path, found, **env):
     out = tmp_path / "squashed.json"
     subprocess.run(
         [sys.executable, program, "--elements", " ".join(found), "--path", folders, out],
-        env={**os.environ, "ARCH": "amd64", **env}, check=True, capture_output=True,
+        env={**os.environ, "ARCH": "amd64", "DISTRO_NAME": "ubuntu" if "ubuntu-minimal" in found else "debian", **env}, check=True, capture_output=True,
     )  # fmt: skip
     return {package for phase in json.loads(out.read_text()).values() for package, _ in phase.get("install", [])}
 
