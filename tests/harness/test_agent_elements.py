@@ -29,9 +29,10 @@ def packages(tmp_path, found, **env):
     program = elements.dib_elements() / "package-installs/bin/package-installs-squash"
     folders = ":".join(map(str, elements.search_path()))
     out = tmp_path / "squashed.json"
+    env = {"ARCH": "amd64", "DISTRO_NAME": "ubuntu" if "ubuntu-minimal" in found else "debian", **env}
     subprocess.run(
         [sys.executable, program, "--elements", " ".join(found), "--path", folders, out],
-        env={**os.environ, "ARCH": "amd64", "DISTRO_NAME": "ubuntu" if "ubuntu-minimal" in found else "debian", **env}, check=True, capture_output=True,
+        env={**os.environ, **env}, check=True, capture_output=True,
     )  # fmt: skip
     return {package for phase in json.loads(out.read_text()).values() for package, _ in phase.get("install", [])}
 
