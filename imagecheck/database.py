@@ -154,8 +154,8 @@ class Database:
             transient=(NoSQL,),
             step=STEP,
             since=since,
-            remedy="where it refuses the user, Trove did not make it: read 'Creating users' in trove-agent.log; else check the "
-            "route from this host to the tenant network and the instance's security group",
+            remedy="if it refuses the user, Trove did not make it: 'Creating users' in trove-agent.log; "
+            "else check the route from this host to the tenant network and the instance's security group",
         )
 
     @contextlib.contextmanager
