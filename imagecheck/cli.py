@@ -79,10 +79,14 @@ def _images(_: argparse.Namespace) -> int:
 
     known = [definition.load(name) for name in definition.known()]
     width = max((len(one.name) for one in known), default=0)
+    reasons = []
     for one in known:
-        print(f"{one.name:<{width}}  {one.description}")
-        if why := obstacle(one):
-            print(f"{'':<{width}}  {why}")
+        why = obstacle(one)
+        print(f"{one.name:<{width}}  {one.description}{' *' if why else ''}")
+        if why and why not in reasons:
+            reasons.append(why)
+    for why in reasons:
+        print(f"* {why}")
     return 0
 
 
