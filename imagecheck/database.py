@@ -63,6 +63,7 @@ class Dialect:
     port: int  # Trove's tcp_ports default
     connect: Callable[[Database], Any]
     refusals: tuple[type[BaseException], ...]
+    version: str = "SELECT VERSION()"
     table: str = "imagecheck"
     prepare: tuple[str, ...] = ()
 
@@ -70,7 +71,12 @@ class Dialect:
 # trove/guestagent/datastore/postgres (2025.1) grants all on the database, which since PostgreSQL 15 no longer lets a
 # user make tables in the schema public; a schema of one's own it does.
 POSTGRESQL: Final = Dialect(
-    5432, _postgresql, (pg8000.dbapi.Error,), "imagecheck.imagecheck", ("CREATE SCHEMA IF NOT EXISTS imagecheck",)
+    5432,
+    _postgresql,
+    (pg8000.dbapi.Error,),
+    "SHOW server_version",
+    "imagecheck.imagecheck",
+    ("CREATE SCHEMA IF NOT EXISTS imagecheck",),
 )
 MYSQL: Final = Dialect(3306, _mysql, (pymysql.MySQLError,))
 # Trove's datastore manager -> what its databases speak
@@ -117,7 +123,7 @@ class Database:
 
     def version(self) -> str:
         """What the server calls its version."""
-        return str(self.query("SELECT VERSION()")[0][0])
+        return str(self.query(self.dialect.version)[0][0])
 
     def write_row(self, text: str) -> None:
         """Keep ``text`` in a table that is made when it is missing. Raises NoSQL."""
