@@ -1,0 +1,313 @@
+"""What the guest's services need when they start: programs, settings, folders, cloud-init's modules, network, time."""
+
+from __future__ import annotations
+
+import re
+import stat
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from imagecheck import container, inside
+from imagecheck.tree import Tree
+
+PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+
+# Program -> who asks for it. Source: moby's and containerd's own documentation of what they run.
+DOCKER = {
+    "dockerd": "it is Docker",
+    "containerd": "dockerd runs containers through it",
+    "containerd-shim-runc-v2": "containerd starts each container with it",
+    "runc": "the shim starts the container's process with it",
+    "iptables": 'dockerd publishes ports with it (daemon.json: "iptables": false does without)',
+}
+
+# Any of these sets the clock. The conductor drops heartbeats that come from a clock that was set back
+# (trove/conductor/manager.py, _message_too_old), and TLS fails with one that is years off.
+CLOCKS = ("systemd-timesyncd.service", "chrony.service", "chronyd.service", "ntp.service", "ntpd.service",
+          "ntpsec.service", "openntpd.service")  # fmt: skip
+# Any of these brings the ports up.
+NETWORKS = ("systemd-networkd.service", "NetworkManager.service", "networking.service", "network.service",
+            "wicked.service")  # fmt: skip
+
+# cloud-init's module -> what of a Trove guest it does (cloudinit/config/cc_*.py).
+CLOUD_MODULES = {
+    "write_files": "writes what Trove injects (trove/taskmanager/models.py, prepare_cloud_config)",
+    "users_groups": "makes the login user",
+    "ssh": "installs Nova's key pair and makes the host keys",
+}
+
+
+# ---- programs and units
+
+
+def program(tree: Tree, name: str) -> str:
+    """Where a program lies on root's PATH; empty: nowhere."""
+    return next((f"{folder}/{name}" for folder in PATH if tree.exists(f"{folder}/{name}")), "")
+
+
+def flaw(tree: Tree, file: str) -> str:
+    """Why the system cannot start ``file``; empty: nothing is known against it."""
+    place = tree.path(file)
+    if place is None:
+        return "is missing"
+    seen = place.lstat()
+    if not stat.S_ISREG(seen.st_mode) or not seen.st_mode & 0o111:
+        return "is not executable"
+    if not seen.st_size:
+        return "is empty"
+    with place.open("rb") as stream:
+        head = stream.read(64)
+    if head[:5] == b"\x7fELF\x02" and len(head) == 64:
+        # ELF-64: the table of sections is what linkers put last (e_shoff, e_shentsize, e_shnum).
+        (offset,), (size, count) = struct.unpack_from("<Q", head, 40), struct.unpack_from("<HH", head, 58)
+        return "breaks off" if seen.st_size < offset + size * count else ""
+    return ""
+
+
+def docker_flaws(tree: Tree) -> list[str]:
+    """ "program flaw: why it is needed" for each of `DOCKER` that cannot start."""
+    found = []
+    without = (container.settings(tree) or {}).get("iptables") is False
+    for name, why in DOCKER.items():
+        if name == "iptables" and without:
+            continue
+        wrong = flaw(tree, program(tree, name) or f"/usr/bin/{name}")
+        if wrong:
+            found.append(f"{name} {wrong}: {why}")
+    return found
+
+
+_TARGETS = ("default", "multi-user", "graphical", "basic", "sysinit", "sockets", "cloud-init", "network-online")
+
+
+def unit_flaws(tree: Tree) -> list[str]:
+    """ "unit: what it lacks" for each unit that starts at boot and would fail: no unit file, program or environment.
+
+    A program behind "-" may fail, and a unit with a condition on a path that is not there does not start at all
+    (systemd.exec(5), systemd.service(5), systemd.unit(5)).
+    """
+    found = []
+    for name in sorted(_wanted(tree)):
+        unit = inside.unit(tree, name) or inside.unit(tree, re.sub(r"@[^.]*\.", "@.", name))
+        if unit is None:
+            found.append(f"{name}: is enabled and not there")
+            continue
+        if unit.masked or _is_conditional(tree, unit):
+            continue
+        for file in unit.settings.get("Service.EnvironmentFile", []):
+            if file.startswith("/") and not set("%$*?[") & set(file) and not tree.exists(file):
+                found.append(f"{name}: its EnvironmentFile {file} is missing")
+        for key in ("ExecStartPre", "ExecStart"):
+            for line in unit.settings.get(f"Service.{key}", []):
+                prefix, file = re.match(r"([@\-:+!|]*)(\S*)", line).groups()  # type: ignore[union-attr]
+                if "-" in prefix or set("%$") & set(file):
+                    continue
+                place = file if file.startswith("/") else program(tree, file) or f"/usr/bin/{file}"
+                if wrong := flaw(tree, place):
+                    found.append(f"{name}: its program {file} {wrong}")
+    return found
+
+
+def _wanted(tree: Tree) -> set[str]:
+    """Units that somebody enabled, or that the distribution has started by the targets of every boot."""
+    folder = "/etc/systemd/system"
+    found = {
+        name
+        for target in _TARGETS
+        for kind in ("wants", "requires")
+        for name in tree.names(f"{folder}/{target}.target.{kind}")
+    }
+    return {name for name in found if name.endswith((".service", ".socket"))}
+
+
+def _is_conditional(tree: Tree, unit: inside.Unit) -> bool:
+    for key in (
+        "ConditionPathExists",
+        "ConditionFileIsExecutable",
+        "ConditionFileNotEmpty",
+        "ConditionPathIsDirectory",
+    ):
+        for value in unit.settings.get(f"Unit.{key}", []):
+            path = value.lstrip("|!")
+            if value.lstrip("|").startswith("!") == tree.exists(path):
+                return True
+    return False
+
+
+# ---- the agent
+
+
+def agent_release(tree: Tree, python: str) -> str:
+    """Trove's version in the first folder where that Python would find it (importlib.metadata); empty: none."""
+    found = re.match(r"(/.+)/bin/python[\d.]*$", python)
+    prefix = found[1] if found else "/usr"
+    folders = [f"{prefix}/lib/python3/dist-packages"] if prefix == "/usr" else []
+    if prefix == "/usr":
+        prefix = "/usr/local"
+    for version in tree.glob(f"{prefix}/lib/python3*"):
+        folders = [f"{version}/site-packages", f"{version}/dist-packages", *folders]
+    for folder in folders:
+        for entry in [*tree.glob(f"{folder}/trove-*.dist-info"), *tree.glob(f"{folder}/trove-*.egg-info")]:
+            if told := re.search(r"/trove-(\d[^-]*?)(?:-py3[\d.]*)?\.(?:dist|egg)-info$", entry):
+                return told[1]
+    return ""
+
+
+def denied(tree: Tree, user: str, inside_: str, want: int) -> str:
+    """What keeps ``user`` from using a path (``want``: 4 read, 2 write, 1 enter or run, added up); empty: nothing.
+
+    Access lists (acl(5)) are not read: a folder that only they open counts as closed.
+    """
+    account = tree.accounts().get(user)
+    if account is None:
+        return f"there is no user {user}"
+    if account.uid == 0:
+        return "" if tree.exists(inside_) else f"{inside_} is missing"
+    groups = {account.gid} | {gid for gid, members in _group_ids(tree) if user in members}
+    whole = ""
+    parts = [part for part in inside_.split("/") if part]
+    for number, part in enumerate(parts):
+        whole += f"/{part}"
+        seen = tree.stat(whole)
+        if seen is None:
+            return f"{whole} is missing"
+        needed = want if number == len(parts) - 1 else 1
+        shift = 6 if seen.st_uid == account.uid else 3 if seen.st_gid in groups else 0
+        if (seen.st_mode >> shift) & needed != needed:
+            whose = f"uid {seen.st_uid}, gid {seen.st_gid}, mode {stat.S_IMODE(seen.st_mode):04o}"
+            return f"{whole} ({whose}) is closed to {user}"
+    return ""
+
+
+def _group_ids(tree: Tree) -> Iterator[tuple[int, set[str]]]:
+    for line in tree.text("/etc/group").splitlines():
+        parts = line.split(":")
+        if len(parts) == 4 and parts[2].isdigit():
+            yield int(parts[2]), set(parts[3].split(","))
+
+
+# ---- cloud-init
+
+
+def cloud_config(tree: Tree) -> tuple[dict[str, Any], list[str]]:
+    """(cloud-init's settings, files that it cannot read). A file that is no YAML mapping is left out, with a warning
+    in a log that nobody reads (cloudinit/util.py, read_conf); of each key the last file wins."""
+    merged: dict[str, Any] = {}
+    broken = []
+    for file in ["/etc/cloud/cloud.cfg", *tree.glob("/etc/cloud/cloud.cfg.d/*.cfg")]:
+        try:
+            told = yaml.load(tree.text(file), Loader=_Loader)  # noqa: S506 - SafeLoader, or its twin in C
+        except (yaml.YAMLError, ValueError, RecursionError):
+            broken.append(file)
+            continue
+        if isinstance(told, dict):
+            merged |= told
+        elif told is not None:
+            broken.append(file)
+    return merged, broken
+
+
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _cloud_init(tree: Tree) -> str:
+    places = ["/usr/lib/python3/dist-packages"]
+    for top in ("/usr/lib", "/usr/local/lib"):
+        for python in tree.glob(f"{top}/python3*"):
+            places += [f"{python}/site-packages", f"{python}/dist-packages"]
+    return next((f"{place}/cloudinit" for place in places if tree.exists(f"{place}/cloudinit")), "")
+
+
+def cloud_module_flaws(tree: Tree) -> list[str]:
+    """Which of `CLOUD_MODULES` no list of cloud-init's has, or is not installed. Of others it only warns."""
+    settings, _ = cloud_config(tree)
+    stages = {stage: _names(settings.get(f"cloud_{stage}_modules")) for stage in ("init", "config", "final")}
+    listed = [name for names in stages.values() for name in names]
+    found = [f"no list has {name}, which {why}" for name, why in CLOUD_MODULES.items() if name not in listed]
+    package = _cloud_init(tree)
+    if not package:
+        return found
+    return found + [
+        f"{name} is listed and not installed; it {why}"
+        for name, why in CLOUD_MODULES.items()
+        if name in listed and not tree.stat(f"{package}/config/cc_{name}.py")
+    ]
+
+
+def _names(listed: Any) -> list[str]:
+    """A module stands in a list by its name, or with its frequency in a list of its own."""
+    names = [one[0] if isinstance(one, list) and one else one for one in listed or []]
+    return [str(name).removeprefix("cc_").replace("-", "_") for name in names]
+
+
+def missing_datasources(tree: Tree) -> list[str]:
+    """Data sources that cloud-init is told to look for and has no program for."""
+    package = _cloud_init(tree)
+    if not package:
+        return []
+    listed = inside.datasources(tree) or ["ConfigDrive"]
+    return [
+        name
+        for name in ("ConfigDrive", "OpenStack")
+        if name in listed and not tree.exists(f"{package}/sources/DataSource{name}.py")
+    ]
+
+
+def cloud_init_off(tree: Tree) -> list[str]:
+    """What keeps cloud-init from starting, apart from its units' masks (docs: "How to disable cloud-init")."""
+    found = []
+    if tree.exists("/etc/cloud/cloud-init.disabled"):
+        found.append("the file /etc/cloud/cloud-init.disabled")
+    if any("cloud-init=disabled" in line for line in inside.kernel_lines(tree)):
+        found.append("cloud-init=disabled on the kernel's command line")
+    for file in ("/etc/environment", "/etc/systemd/system.conf", *tree.glob("/etc/systemd/system.conf.d/*.conf")):
+        lines = [line for line in tree.text(file).splitlines() if not line.lstrip().startswith("#")]
+        if any("cloud-init=disabled" in line for line in lines):
+            found.append(f"cloud-init=disabled in {file}")
+    policy = re.search(r"^\s*policy\s*:\s*(\S+)", tree.text("/etc/cloud/ds-identify.cfg"), re.M)
+    if policy and policy[1] == "disabled":
+        found.append("policy: disabled in /etc/cloud/ds-identify.cfg")
+    folders = ("/etc", "/usr/local/lib", "/usr/lib", "/lib")
+    generators = (f"{folder}/systemd/system-generators/cloud-init-generator" for folder in folders)
+    first = next((one for one in generators if tree.exists(one) or _is_link(tree, one)), "")
+    generated = bool(first) and not flaw(tree, first)
+    target = inside.unit(tree, "cloud-init.target")
+    if not generated and not (target and target.enabled):
+        found.append("nothing starts cloud-init.target: its generator is off and no unit wants it")
+    # The init stage's two units; cloud-init.service is the second one's name before 24.3.
+    for names in (("cloud-init-local.service",), ("cloud-init-network.service", "cloud-init.service")):
+        units = [unit for unit in (inside.unit(tree, name) for name in names) if unit]
+        if not any(unit.enabled for unit in units):
+            found.append(f"{names[0]} is not enabled")
+    return found
+
+
+def _is_link(tree: Tree, inside_: str) -> bool:
+    folder, _, name = inside_.rpartition("/")
+    place = tree.path(folder)
+    return place is not None and (place / name).is_symlink()
+
+
+# ---- the network
+
+
+def gateways(tree: Tree) -> list[str]:
+    """ "file: line" of default routes that are written into the image; ports get theirs from Neutron (DHCP)."""
+    debian = r"^\s*(gateway\s+\S+|(?:up|post-up)\s+ip\s+(?:-\d\s+)?route\s+add\s+default\b.*)"
+    signs = {
+        "/etc/network/interfaces": debian,
+        "/etc/network/interfaces.d/*": debian,
+        "/etc/systemd/network/*.network": r"^\s*(Gateway\s*=\s*[^\s_]\S*)",
+        "/etc/netplan/*.yaml": r"^\s*(gateway[46]:\s*\S+|-?\s*to:\s*['\"]?(?:default|0\.0\.0\.0/0|::/0))",
+        "/etc/NetworkManager/system-connections/*": r"^\s*(gateway\s*=\s*\S+|address1=\S+,\S+)",
+        "/etc/sysconfig/network-scripts/ifcfg-*": r"^\s*(GATEWAY\s*=\s*\S+)",
+    }
+    return [
+        f"{file}: {line.strip()}"
+        for pattern, sign in signs.items()
+        for file in tree.glob(pattern)
+        for line in re.findall(sign, tree.text(file), re.M)
+    ]
