@@ -17,19 +17,20 @@ def test_boot_loader(disk):
 def test_kernel_and_initrd(disk):
     """Every kernel and initial RAM disk that the boot menu names is there and whole."""
     assert bootable.boot_files(disk.tree), "the boot menu names no kernel: is there a grub.cfg?"
-    assert bootable.broken_boot_files(disk.tree) == [], "update-initramfs -u and update-grub at the end of the build"
+    found = bootable.broken_boot_files(disk.tree)
+    assert not found, f"{'; '.join(found)}. Run update-initramfs -u and update-grub at the end of the build"
 
 
 def test_kernel_modules(disk):
     """The kernel that boots has the modules that a guest of Nova's with Docker needs, the config drive's included."""
-    assert bootable.missing_modules(disk.tree) == [], "install the modules of that kernel, all of them"
+    found = bootable.missing_modules(disk.tree)
+    assert not found, f"{'; '.join(found)}. Install the modules of that kernel, all of them"
 
 
 def test_volumes_exist(disk):
     """The boot menu and /etc/fstab name no volume that the image does not have: the boot would wait for it in vain."""
-    assert bootable.missing_volumes(disk.tree, disk.volumes) == [], (
-        "correct root=, grub.cfg or fstab; the ephemeral disk is the agent's to mount"
-    )
+    found = bootable.missing_volumes(disk.tree, disk.volumes)
+    assert not found, f"{'; '.join(found)}: the image has no such volume; the ephemeral disk is the agent's to mount"
 
 
 def test_room_on_the_root_disk(disk):
@@ -41,37 +42,45 @@ def test_room_on_the_root_disk(disk):
 
 def test_enabled_units_can_start(disk):
     """Every unit that starts at boot is there, and so are its program and its environment file."""
-    assert runtime.unit_flaws(disk.tree) == [], "disable or complete them: systemd would call the guest degraded"
+    found = runtime.unit_flaws(disk.tree)
+    assert not found, f"{'; '.join(found)}. Disable or complete it: systemd would call the guest degraded"
 
 
 def test_cloud_init_reads_its_settings(disk):
     """Every settings file of cloud-init is YAML: one that is not is left out, with what it says."""
     _, broken = runtime.cloud_config(disk.tree)
-    assert broken == [], "cloud-init skips these files: correct them (cloud-init schema -c FILE)"
+    assert not broken, f"cloud-init skips {', '.join(broken)}: correct it (cloud-init schema -c FILE)"
 
 
 def test_cloud_init_has_its_modules(disk):
     """cloud-init runs the modules that Trove's user-data and key pair need."""
-    assert runtime.cloud_module_flaws(disk.tree) == [], "put it into cloud_init_modules of cloud.cfg"
+    found = runtime.cloud_module_flaws(disk.tree)
+    assert not found, f"{'; '.join(found)}. Put it into cloud_init_modules of cloud.cfg"
 
 
 def test_cloud_init_has_its_datasources(disk):
     """The programs of the data sources that cloud-init is told to look for are installed."""
-    assert runtime.missing_datasources(disk.tree) == [], "reinstall cloud-init"
+    found = runtime.missing_datasources(disk.tree)
+    assert not found, f"cloud-init has no program for {', '.join(found)}: install it again"
 
 
 def test_network_comes_up(disk):
     """A network service is enabled: without it the agent never reaches the broker."""
     units = [inside.unit(disk.tree, name) for name in runtime.NETWORKS]
-    assert any(unit is not None and unit.enabled for unit in units), f"enable one of {', '.join(runtime.NETWORKS)}"
+    assert any(unit is not None and unit.enabled for unit in units), (
+        f"no network service is enabled: {', '.join(runtime.NETWORKS)}"
+    )
 
 
 def test_no_default_route_is_baked_in(disk):
     """No default route is written into the image: beside Neutron's it would be a second one (Trove change 02efba18)."""
-    assert runtime.gateways(disk.tree) == [], "leave routes to DHCP: the broker would be lost now and then"
+    found = runtime.gateways(disk.tree)
+    assert not found, f"{'; '.join(found)}. Leave routes to DHCP: the broker would be lost now and then"
 
 
 def test_clock_is_set(disk):
     """A time service is enabled: heartbeats of a clock that is set back are dropped, and certificates fail."""
     units = [inside.unit(disk.tree, name) for name in runtime.CLOCKS]
-    assert any(unit is not None and unit.enabled for unit in units), f"enable one of {', '.join(runtime.CLOCKS)}"
+    assert any(unit is not None and unit.enabled for unit in units), (
+        f"no time service is enabled: {', '.join(runtime.CLOCKS)}"
+    )

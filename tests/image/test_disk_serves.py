@@ -18,22 +18,26 @@ def test_agent_release(disk, definition, agent_unit):
 def test_agent_may_read_what_is_injected(disk, agent_unit):
     """The agent's user may enter /etc/trove/conf.d and list it: otherwise it dies with ConfigFilesPermissionDenied."""
     user = agent_unit.last("Service.User") or "root"
-    assert runtime.denied(disk.tree, user, "/etc/trove/conf.d", 5) == "", f"chown {user} and chmod 0755"
+    found = runtime.denied(disk.tree, user, "/etc/trove/conf.d", 5)
+    assert not found, f"{found}: chown {user} and chmod 0755 it"
 
 
 def test_agent_may_run_its_program(disk, agent_unit):
     """The agent's user may run the program of its unit, and has the home that the unit starts in."""
     user = agent_unit.last("Service.User") or "root"
     program = agent_unit.last("Service.ExecStart").lstrip("@-:+!").split()[0]
-    assert runtime.denied(disk.tree, user, program, 5) == "", "chmod 0755 it"
+    found = runtime.denied(disk.tree, user, program, 5)
+    assert not found, f"{found}: chmod 0755 it"
     account = disk.tree.accounts().get(user)
     if agent_unit.last("Service.WorkingDirectory") == "~" and account is not None:
-        assert runtime.denied(disk.tree, user, account.home, 1) == "", f"make the home of {user}, owned by it"
+        found = runtime.denied(disk.tree, user, account.home, 1)
+        assert not found, f"{found}: make the home of {user}, owned by it"
 
 
 def test_docker_is_complete(disk):
     """Docker's programs are there and whole, and so is what they call."""
-    assert runtime.docker_flaws(disk.tree) == [], "install docker with what it depends on"
+    found = runtime.docker_flaws(disk.tree)
+    assert not found, f"{'; '.join(found)}. Install docker with what it depends on"
 
 
 def test_docker_reads_its_settings(disk):
@@ -59,10 +63,11 @@ def test_container_is_for_this_architecture(disk, preloaded):
 
 def test_container_runs_for_a_plain_user(preloaded):
     """The container's layers are whole and everybody may run its entrypoint: Trove starts it as user 1001."""
-    assert preloaded.cannot_run() == "", "build or load the container again"
+    found = preloaded.cannot_run()
+    assert not found, f"{found}: build or load the container again"
 
 
 def test_database_user_can_be_made(disk):
     """User id 1001 is free, or is called database: otherwise the agent cannot make the database's user and exits."""
     holders = [name for name, account in disk.tree.accounts().items() if account.uid == DATABASE_UID]
-    assert holders in ([], ["database"]), "give that user another id: trove/guestagent's create_user wants 1001"
+    assert holders in ([], ["database"]), f"give {', '.join(holders)} another id: the agent's create_user wants 1001"

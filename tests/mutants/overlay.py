@@ -1,4 +1,4 @@
-"""A good image with one edit: a qcow2 overlay on it that is mounted writable for the edit, the image itself untouched."""
+"""A good image with one edit: a qcow2 overlay that is mounted writable for the edit, the image itself untouched."""
 
 from __future__ import annotations
 
