@@ -91,7 +91,7 @@ def _whole_archive(data: bytes) -> bool:
         elif data.startswith((b"\xfd7zXZ\0", b"\x1f\x8b"), at):
             return _decompresses(data[at:])
         else:
-            return at == 0  # nothing that is known: no verdict; rubbish after an archive: broken
+            return True  # lz4, bzip2, ...: no verdict
         if at < 0:
             return False
     return True

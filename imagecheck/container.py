@@ -17,6 +17,8 @@ from imagecheck.tree import Tree
 # Docker's PATH for images that set none (moby, oci/defaults.go).
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _LINKS = 40
+# Storage driver -> a layer's folder below the driver's (moby, daemon/graphdriver); the layers of others are not read.
+_FOLDERS = {"overlay2": "{}/diff", "fuse-overlayfs": "{}/diff", "vfs": "dir/{}"}
 # /etc/os-release says nothing of it, dpkg does: Debian's name of an architecture is Docker's but for these.
 _DEBIAN = {"armhf": "arm", "armel": "arm", "i386": "386", "ppc64el": "ppc64le"}
 
@@ -78,6 +80,8 @@ class Container:
 
     def cannot_run(self) -> str:
         """Why a user who owns nothing in it cannot start the container; empty: nothing is known against it."""
+        if self.driver not in _FOLDERS:
+            return ""
         if self.missing:
             return f"layer {self.missing[0]} is not in Docker's store"
         named = self.program()
@@ -121,7 +125,8 @@ def stored(tree: Tree, tag: str) -> Container | None:
         layers, missing = [], []
         for layer in reversed((settings.get("rootfs") or {}).get("diff_ids") or []):
             cache = tree.text(f"{store}/layerdb/sha256/{chains.get(layer, '-')}/cache-id").strip()
-            place = tree.path(f"/var/lib/docker/{driver}/{cache}/diff") if re.fullmatch(r"\w{8,}", cache) else None
+            folder = _FOLDERS.get(driver, "{}").format(cache)
+            place = tree.path(f"/var/lib/docker/{driver}/{folder}") if re.fullmatch(r"\w{8,}", cache) else None
             if place is None or not any(place.iterdir()):
                 missing.append(str(layer))
             else:

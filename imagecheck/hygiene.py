@@ -26,7 +26,7 @@ class Leftover:
     source: str
 
 
-_TROVE = ("/etc/trove", "/opt/trove-guestagent", "/opt/guest-agent")
+_TROVE = ("/etc/trove", "/opt/trove-guestagent")
 LEFTOVERS = (
     Leftover(
         "the message broker's password",
@@ -83,7 +83,7 @@ IDENTITIES = (
 
 # Where an operator's own certificates lie; the distribution's bundle is kept by its package and may hold an old root.
 _CERTIFICATES = ("/usr/local/share/ca-certificates", "/etc/trove", "/etc/docker", "/etc/ssl/private",
-                 "/etc/pki/tls/certs", "/etc/pki/ca-trust/source/anchors", "/opt/trove-guestagent", "/etc/mysql",
+                 "/etc/pki/ca-trust/source/anchors", "/opt/trove-guestagent", "/etc/mysql",
                  "/etc/postgresql")  # fmt: skip
 
 

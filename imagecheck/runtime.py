@@ -28,7 +28,7 @@ DOCKER = {
 # (trove/conductor/manager.py, _message_too_old), and TLS fails with one that is years off.
 CLOCKS = ("systemd-timesyncd.service", "chrony.service", "chronyd.service", "ntp.service", "ntpd.service",
           "ntpsec.service", "openntpd.service")  # fmt: skip
-# Any of these brings the ports up.
+# Any of these brings the ports up; so do netplan's generator (with systemd-networkd) and DIB's dhcp-all-interfaces.
 NETWORKS = ("systemd-networkd.service", "NetworkManager.service", "networking.service", "network.service",
             "wicked.service")  # fmt: skip
 
@@ -90,10 +90,11 @@ def unit_flaws(tree: Tree) -> list[str]:
     (systemd.exec(5), systemd.service(5), systemd.unit(5)).
     """
     found = []
-    for name in sorted(_wanted(tree)):
+    for name, required in sorted(_wanted(tree).items()):
         unit = inside.unit(tree, name) or inside.unit(tree, re.sub(r"@[^.]*\.", "@.", name))
         if unit is None:
-            found.append(f"{name}: is enabled and not there")
+            if required:  # what is only wanted may be missing
+                found.append(f"{name}: is required at boot and not there")
             continue
         if unit.masked or _is_conditional(tree, unit):
             continue
@@ -111,29 +112,25 @@ def unit_flaws(tree: Tree) -> list[str]:
     return found
 
 
-def _wanted(tree: Tree) -> set[str]:
-    """Units that somebody enabled, or that the distribution has started by the targets of every boot."""
-    folder = "/etc/systemd/system"
-    found = {
-        name
-        for target in _TARGETS
-        for kind in ("wants", "requires")
-        for name in tree.names(f"{folder}/{target}.target.{kind}")
-    }
-    return {name for name in found if name.endswith((".service", ".socket"))}
+def _wanted(tree: Tree) -> dict[str, bool]:
+    """Services and sockets that the targets of every boot start -> whether one of them fails without it."""
+    found: dict[str, bool] = {}
+    for kind in ("wants", "requires"):
+        for target in _TARGETS:
+            for name in tree.names(f"/etc/systemd/system/{target}.target.{kind}"):
+                if name.endswith((".service", ".socket")):
+                    found[name] = kind == "requires"
+    return found
 
 
 def _is_conditional(tree: Tree, unit: inside.Unit) -> bool:
-    for key in (
-        "ConditionPathExists",
-        "ConditionFileIsExecutable",
-        "ConditionFileNotEmpty",
-        "ConditionPathIsDirectory",
-    ):
-        for value in unit.settings.get(f"Unit.{key}", []):
-            path = value.lstrip("|!")
-            if value.lstrip("|").startswith("!") == tree.exists(path):
+    """May a condition keep it from starting? One that is not about a path's existence is taken to do so."""
+    for key, values in unit.settings.items():
+        if key == "Unit.ConditionPathExists":
+            if any(value.lstrip("|").startswith("!") == tree.exists(value.lstrip("|!")) for value in values):
                 return True
+        elif key.startswith(("Unit.Condition", "Unit.Assert")):
+            return True
     return False
 
 
@@ -292,6 +289,18 @@ def _is_link(tree: Tree, inside_: str) -> bool:
 
 
 # ---- the network
+
+
+def network_service(tree: Tree) -> str:
+    """What brings the ports up; empty: nothing that is known."""
+    for name in NETWORKS:
+        unit = inside.unit(tree, name)
+        if unit is not None and unit.enabled:
+            return name
+    networkd = inside.unit(tree, "systemd-networkd.service")
+    if networkd and not networkd.masked and tree.exists("/usr/lib/systemd/system-generators/netplan"):
+        return "netplan"
+    return next(iter(tree.glob("/etc/udev/rules.d/*dhcp-all-interfaces.rules")), "")
 
 
 def gateways(tree: Tree) -> list[str]:

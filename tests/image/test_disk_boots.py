@@ -66,10 +66,7 @@ def test_cloud_init_has_its_datasources(disk):
 
 def test_network_comes_up(disk):
     """A network service is enabled: without it the agent never reaches the broker."""
-    units = [inside.unit(disk.tree, name) for name in runtime.NETWORKS]
-    assert any(unit is not None and unit.enabled for unit in units), (
-        f"no network service is enabled: {', '.join(runtime.NETWORKS)}"
-    )
+    assert runtime.network_service(disk.tree), f"no network service is enabled: {', '.join(runtime.NETWORKS)}"
 
 
 def test_no_default_route_is_baked_in(disk):

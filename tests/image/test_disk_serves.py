@@ -25,7 +25,7 @@ def test_agent_may_read_what_is_injected(disk, agent_unit):
 def test_agent_may_run_its_program(disk, agent_unit):
     """The agent's user may run the program of its unit, and has the home that the unit starts in."""
     user = agent_unit.last("Service.User") or "root"
-    program = agent_unit.last("Service.ExecStart").lstrip("@-:+!").split()[0]
+    program = agent_unit.last("Service.ExecStart").lstrip("@-:+!").partition(" ")[0]
     found = runtime.denied(disk.tree, user, program, 5)
     assert not found, f"{found}: chmod 0755 it"
     account = disk.tree.accounts().get(user)
