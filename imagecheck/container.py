@@ -17,6 +17,8 @@ from imagecheck.tree import Tree
 # Docker's PATH for images that set none (moby, oci/defaults.go).
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _LINKS = 40
+# What official images and ours start by their Cmd; any other word may be an argument of the entrypoint's.
+_SERVERS = ("mariadbd", "mysqld", "postgres")
 # Storage driver -> a layer's folder below the driver's (moby, daemon/graphdriver); the layers of others are not read.
 _FOLDERS = {"overlay2": "{}/diff", "fuse-overlayfs": "{}/diff", "vfs": "dir/{}"}
 # /etc/os-release says nothing of it, dpkg does: Debian's name of an architecture is Docker's but for these.
@@ -78,6 +80,12 @@ class Container:
         words = [*(own.get("Entrypoint") or []), *(own.get("Cmd") or [])]
         return str(words[0]) if words else ""
 
+    def _program(self, named: str) -> Path | None:
+        environment = (self.settings.get("config") or {}).get("Env") or []
+        path = next((str(one)[5:] for one in environment if str(one).startswith("PATH=")), _PATH)
+        places = [named] if "/" in named else [f"{folder}/{named}" for folder in path.split(":")]
+        return next((place for place in map(self.find, places) if place is not None), None)
+
     def cannot_run(self) -> str:
         """Why a user who owns nothing in it cannot start the container; empty: nothing is known against it."""
         if self.driver not in _FOLDERS:
@@ -87,10 +95,10 @@ class Container:
         named = self.program()
         if not named:
             return "the image names neither an entrypoint nor a command"
-        environment = (self.settings.get("config") or {}).get("Env") or []
-        path = next((one[5:] for one in environment if str(one).startswith("PATH=")), _PATH)
-        places = [named] if "/" in named else [f"{folder}/{named}" for folder in path.split(":")]
-        found = next((place for place in map(self.find, places) if place is not None), None)
+        server = str(next(iter((self.settings.get("config") or {}).get("Cmd") or []), ""))
+        if server in _SERVERS and self._program(server) is None:
+            return f"its server {server} is in none of its layers"
+        found = self._program(named)
         if found is None:
             return f"its entrypoint {named} is in none of its layers"
         mode = found.lstat().st_mode

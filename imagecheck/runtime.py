@@ -1,16 +1,14 @@
-"""What the guest's services need when they start: programs, settings, folders, cloud-init's modules, network, time."""
+"""What the guest's services need when they start: programs, folders, network, time."""
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 import struct
 from collections.abc import Iterator
-from typing import Any
 
-import yaml
-
-from imagecheck import container, inside
+from imagecheck import cloudinit, container, inside
 from imagecheck.tree import Tree
 
 PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
@@ -24,6 +22,22 @@ DOCKER = {
     "iptables": 'dockerd publishes ports with it (daemon.json: "iptables": false does without)',
 }
 
+# Program -> when the guest needs it. Source: what trove/guestagent/volume.py and common/operating_system.py execute;
+# mkfs is called as "mkfs --type ext3", the default of volume_fstype, or ext4.
+AGENT = {
+    "sudo": "the agent runs all that follows through it",
+    "blkid": "the agent looks whether the data disk has a file system",
+    "mkfs": "the agent formats the data disk",
+    "mkfs.ext3": "the agent formats the data disk",
+    "mkfs.ext4": "the agent formats the data disk",
+    "mount": "the agent mounts the data disk",
+    "blockdev": "the agent asks for the data disk's size",
+    "groupadd": "the agent makes the database's user",
+    "useradd": "the agent makes the database's user",
+    "install": "the agent makes its folders",
+}
+LOGIN = ("ssh.service", "sshd.service", "ssh.socket", "sshd.socket", "dropbear.service")
+
 # Any of these sets the clock. The conductor drops heartbeats that come from a clock that was set back
 # (trove/conductor/manager.py, _message_too_old), and TLS fails with one that is years off.
 CLOCKS = ("systemd-timesyncd.service", "chrony.service", "chronyd.service", "ntp.service", "ntpd.service",
@@ -31,14 +45,6 @@ CLOCKS = ("systemd-timesyncd.service", "chrony.service", "chronyd.service", "ntp
 # Any of these brings the ports up; so do netplan's generator (with systemd-networkd) and DIB's dhcp-all-interfaces.
 NETWORKS = ("systemd-networkd.service", "NetworkManager.service", "networking.service", "network.service",
             "wicked.service")  # fmt: skip
-
-# cloud-init's module -> what of a Trove guest it does (cloudinit/config/cc_*.py).
-CLOUD_MODULES = {
-    "write_files": "writes what Trove injects (trove/taskmanager/models.py, prepare_cloud_config)",
-    "users_groups": "makes the login user",
-    "ssh": "installs Nova's key pair and makes the host keys",
-}
-
 
 # ---- programs and units
 
@@ -77,6 +83,56 @@ def docker_flaws(tree: Tree) -> list[str]:
         wrong = flaw(tree, program(tree, name) or f"/usr/bin/{name}")
         if wrong:
             found.append(f"{name} {wrong}: {why}")
+    return found
+
+
+def agent_flaws(tree: Tree, *, root: bool) -> list[str]:
+    """ "program flaw: why it is needed" for each of `AGENT`; an agent that is root needs no sudo."""
+    found = []
+    for name, why in AGENT.items():
+        if name == "sudo" and root:
+            continue
+        if wrong := flaw(tree, program(tree, name) or f"/usr/bin/{name}"):
+            found.append(f"{name} {wrong}: {why}")
+    return found
+
+
+def login_flaws(tree: Tree) -> list[str]:
+    """What keeps everybody from logging in over ssh (pam_nologin(8), systemd's units of sshd)."""
+    units = [unit for unit in (inside.unit(tree, name) for name in LOGIN) if unit]
+    found = []
+    if not units:
+        found.append("no ssh server is installed")
+    elif not any(unit.enabled for unit in units):
+        found.append(f"{units[0].name} is {'masked' if units[0].masked else 'disabled'}")
+    found += [f"{file} lets nobody in" for file in ("/etc/nologin", "/run/nologin") if tree.exists(file)]
+    return found
+
+
+# Words of the kernel's command line after which no guest comes up by itself (kernel-command-line(7), dracut.cmdline(7),
+# initramfs-tools(7)).
+_NO_GUEST = re.compile(
+    r"(?:systemd\.unit=(?:rescue|emergency)\S*|init=\S*sh|rd\.break\S*|break(?:=\S*)?|emergency|rescue|-b|single|[1Ss])$"
+)
+
+
+def start_flaws(tree: Tree) -> list[str]:
+    """What keeps the boot from ending in a running system: no init, another default target, a rescue mode."""
+    found = []
+    if wrong := flaw(tree, "/sbin/init"):
+        found.append(f"/sbin/init {wrong}")
+    found += [
+        f"{word} on the kernel's command line"
+        for word in dict.fromkeys(word for line in inside.kernel_lines(tree) for word in line.split())
+        if _NO_GUEST.match(word)
+    ]
+    for folder in inside.UNIT_FOLDERS:
+        place = tree.path(folder)
+        if place is not None and (place / "default.target").is_symlink():
+            named = os.readlink(place / "default.target").rpartition("/")[2]  # noqa: PTH115 - a string of the guest
+            if named in ("null", "rescue.target", "emergency.target"):
+                found.append(f"default.target is {named}")
+            break
     return found
 
 
@@ -186,109 +242,21 @@ def _group_ids(tree: Tree) -> Iterator[tuple[int, set[str]]]:
             yield int(parts[2]), set(parts[3].split(","))
 
 
-# ---- cloud-init
-
-
-def cloud_config(tree: Tree) -> tuple[dict[str, Any], list[str]]:
-    """(cloud-init's settings, files that it cannot read). A file that is no YAML mapping is left out, with a warning
-    in a log that nobody reads (cloudinit/util.py, read_conf); of each key the last file wins."""
-    merged: dict[str, Any] = {}
-    broken = []
-    for file in ["/etc/cloud/cloud.cfg", *tree.glob("/etc/cloud/cloud.cfg.d/*.cfg")]:
-        try:
-            told = yaml.load(tree.text(file), Loader=_Loader)  # noqa: S506 - SafeLoader, or its twin in C
-        except (yaml.YAMLError, ValueError, RecursionError):
-            broken.append(file)
-            continue
-        if isinstance(told, dict):
-            merged |= told
-        elif told is not None:
-            broken.append(file)
-    return merged, broken
-
-
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-def _cloud_init(tree: Tree) -> str:
-    places = ["/usr/lib/python3/dist-packages"]
-    for top in ("/usr/lib", "/usr/local/lib"):
-        for python in tree.glob(f"{top}/python3*"):
-            places += [f"{python}/site-packages", f"{python}/dist-packages"]
-    return next((f"{place}/cloudinit" for place in places if tree.exists(f"{place}/cloudinit")), "")
-
-
-def cloud_module_flaws(tree: Tree) -> list[str]:
-    """Which of `CLOUD_MODULES` no list of cloud-init's has, or is not installed. Of others it only warns."""
-    settings, _ = cloud_config(tree)
-    stages = {stage: _names(settings.get(f"cloud_{stage}_modules")) for stage in ("init", "config", "final")}
-    listed = [name for names in stages.values() for name in names]
-    found = [f"no list has {name}, which {why}" for name, why in CLOUD_MODULES.items() if name not in listed]
-    package = _cloud_init(tree)
-    if not package:
-        return found
-    return found + [
-        f"{name} is listed and not installed; it {why}"
-        for name, why in CLOUD_MODULES.items()
-        if name in listed and not tree.stat(f"{package}/config/cc_{name}.py")
-    ]
-
-
-def _names(listed: Any) -> list[str]:
-    """A module stands in a list by its name, or with its frequency in a list of its own."""
-    names = [one[0] if isinstance(one, list) and one else one for one in listed or []]
-    return [str(name).removeprefix("cc_").replace("-", "_") for name in names]
-
-
-def missing_datasources(tree: Tree) -> list[str]:
-    """Data sources that cloud-init is told to look for and has no program for."""
-    package = _cloud_init(tree)
-    if not package:
-        return []
-    listed = inside.datasources(tree) or ["ConfigDrive"]
-    return [
-        name
-        for name in ("ConfigDrive", "OpenStack")
-        if name in listed and not tree.exists(f"{package}/sources/DataSource{name}.py")
-    ]
-
-
-def cloud_init_off(tree: Tree) -> list[str]:
-    """What keeps cloud-init from starting, apart from its units' masks (docs: "How to disable cloud-init")."""
-    found = []
-    if tree.exists("/etc/cloud/cloud-init.disabled"):
-        found.append("the file /etc/cloud/cloud-init.disabled")
-    if any("cloud-init=disabled" in line for line in inside.kernel_lines(tree)):
-        found.append("cloud-init=disabled on the kernel's command line")
-    for file in ("/etc/environment", "/etc/systemd/system.conf", *tree.glob("/etc/systemd/system.conf.d/*.conf")):
-        lines = [line for line in tree.text(file).splitlines() if not line.lstrip().startswith("#")]
-        if any("cloud-init=disabled" in line for line in lines):
-            found.append(f"cloud-init=disabled in {file}")
-    policy = re.search(r"^\s*policy\s*:\s*(\S+)", tree.text("/etc/cloud/ds-identify.cfg"), re.M)
-    if policy and policy[1] == "disabled":
-        found.append("policy: disabled in /etc/cloud/ds-identify.cfg")
-    folders = ("/etc", "/usr/local/lib", "/usr/lib", "/lib")
-    generators = (f"{folder}/systemd/system-generators/cloud-init-generator" for folder in folders)
-    first = next((one for one in generators if tree.exists(one) or _is_link(tree, one)), "")
-    generated = bool(first) and not flaw(tree, first)
-    target = inside.unit(tree, "cloud-init.target")
-    if not generated and not (target and target.enabled):
-        found.append("nothing starts cloud-init.target: its generator is off and no unit wants it")
-    # The init stage's two units; cloud-init.service is the second one's name before 24.3.
-    for names in (("cloud-init-local.service",), ("cloud-init-network.service", "cloud-init.service")):
-        units = [unit for unit in (inside.unit(tree, name) for name in names) if unit]
-        if not any(unit.enabled for unit in units):
-            found.append(f"{names[0]} is not enabled")
-    return found
-
-
-def _is_link(tree: Tree, inside_: str) -> bool:
-    folder, _, name = inside_.rpartition("/")
-    place = tree.path(folder)
-    return place is not None and (place / name).is_symlink()
-
-
 # ---- the network
+
+
+_PORTS = ("/etc/systemd/network/*.network", "/etc/netplan/*.yaml", "/etc/network/interfaces.d/*",
+          "/etc/NetworkManager/system-connections/*", "/etc/sysconfig/network-scripts/ifcfg-*",
+          "/etc/udev/rules.d/*dhcp-all-interfaces.rules")  # fmt: skip
+
+
+def network_unsettled(tree: Tree) -> bool:
+    """cloud-init is told to leave the network alone, and nothing else says how ports come up (cloud-init's docs,
+    "Network configuration", disabling); NetworkManager asks DHCP by itself."""
+    told = cloudinit.settings(tree)[0].get("network")
+    off = isinstance(told, dict) and told.get("config") == "disabled"
+    own = any(tree.glob(pattern) for pattern in _PORTS) or "dhcp" in tree.text("/etc/network/interfaces")
+    return off and not own and network_service(tree) != "NetworkManager.service"
 
 
 def network_service(tree: Tree) -> str:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imagecheck import bootable, container, hygiene, runtime
+from imagecheck import bootable, cloudinit, container, hygiene, runtime
 from imagecheck.tree import Tree
 
 PASSWD = "root:x:0:0::/root:/bin/sh\ntrove:x:100:101::/var/lib/trove:/bin/sh\n"
@@ -215,11 +215,9 @@ def test_cloud_inits_settings_are_merged_and_broken_ones_named(tree):
     put(tree, "/etc/cloud/cloud.cfg.d/10.cfg", "a: [\n")
     put(tree, "/etc/cloud/cloud.cfg.d/20.cfg", "# only a comment\n")
     put(tree, "/etc/cloud/cloud.cfg.d/30.cfg", "just text\n")
-    _, broken = runtime.cloud_config(tree)
+    _, broken = cloudinit.settings(tree)
     assert broken == ["/etc/cloud/cloud.cfg.d/10.cfg", "/etc/cloud/cloud.cfg.d/30.cfg"]
-    assert runtime.cloud_module_flaws(tree) == [
-        "no list has ssh, which installs Nova's key pair and makes the host keys"
-    ]
+    assert cloudinit.module_flaws(tree) == ["no list has ssh, which installs Nova's key pair and makes the host keys"]
 
 
 def test_default_routes_of_every_kind_are_found(tree):
@@ -232,6 +230,31 @@ def test_default_routes_of_every_kind_are_found(tree):
         "/etc/systemd/network/a.network",
         "/etc/netplan/a.yaml",
     ]
+
+
+def test_a_network_that_nobody_settles_is_told(tree):
+    put(tree, "/etc/cloud/cloud.cfg.d/net.cfg", "network: {config: disabled}\n")
+    assert runtime.network_unsettled(tree)
+    put(tree, "/etc/network/interfaces", "iface eth0 inet dhcp\n")
+    assert not runtime.network_unsettled(tree)
+
+
+@pytest.mark.parametrize("word", ["systemd.unit=rescue.target", "init=/bin/bash", "emergency", "rd.break=pre-mount"])
+def test_a_boot_into_a_shell_is_told(tree, word):
+    put(tree, "/usr/lib/systemd/systemd", "x", 0o755)
+    link(tree, "/sbin/init", "/usr/lib/systemd/systemd")
+    put(tree, "/boot/grub/grub.cfg", "linux /boot/vmlinuz-1 root=LABEL=r ro quiet init=/usr/lib/systemd/systemd\n")
+    assert runtime.start_flaws(tree) == []
+    put(tree, "/boot/grub/grub.cfg", f"linux /boot/vmlinuz-1 root=LABEL=r ro {word} quiet\n")
+    assert runtime.start_flaws(tree) == [f"{word} on the kernel's command line"]
+
+
+def test_an_agent_that_is_root_needs_no_sudo(tree):
+    for name in runtime.AGENT:
+        if name != "sudo":
+            put(tree, f"/usr/sbin/{name}", "x", 0o755)
+    assert runtime.agent_flaws(tree, root=True) == []
+    assert [one.partition(" ")[0] for one in runtime.agent_flaws(tree, root=False)] == ["sudo"]
 
 
 # ---- the container

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from imagecheck import hostcmd
+from imagecheck import definition, hostcmd, imagefile
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(not (ROOT / "pyproject.toml").exists(), reason="needs a checkout")
@@ -107,18 +107,27 @@ def test_an_edit_that_changes_nothing_or_leaves_the_image_is_refused(load, tmp_p
 NEEDED = ("qemu-img", "qemu-storage-daemon", "partx", "losetup", "mkfs.ext4")
 
 
-@pytest.mark.skipif(
+can_mount = pytest.mark.skipif(
     os.geteuid() != 0 or not Path("/dev/fuse").exists() or any(hostcmd.which(program) is None for program in NEEDED),
     reason="needs root, /dev/fuse and qemu-storage-daemon",
 )
-def test_an_edit_goes_into_the_overlay_and_leaves_the_good_image_and_no_mount(load, tmp_path):
-    overlay = load("overlay")
-    part, raw, good, work = (tmp_path / name for name in ("part", "raw", "good.qcow2", "work"))
-    work.mkdir()
+
+
+@pytest.fixture
+def good(tmp_path):
+    """A small disk with one partition."""
+    part, raw, file = (tmp_path / name for name in ("part", "raw", "good.qcow2"))
     subprocess.run(["mkfs.ext4", "-q", part, "8M"], check=True)
     entry = bytes([0x80, 0, 0, 0, 0x83, 0, 0, 0]) + (2048).to_bytes(4, "little") + (8 << 11).to_bytes(4, "little")
     raw.write_bytes((bytes(446) + entry + bytes(48) + b"\x55\xaa").ljust(1 << 20, b"\0") + part.read_bytes())
-    subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, good], check=True)
+    subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, file], check=True)
+    return file
+
+
+@can_mount
+def test_an_edit_goes_into_the_overlay_and_leaves_the_good_image_and_no_mount(load, tmp_path, good):
+    overlay, work = load("overlay"), tmp_path / "work"
+    work.mkdir()
     before = good.read_bytes()
     overlay.create(good, work / "overlay")
     with overlay.exported(good, work / "overlay", work) as shown:
@@ -128,3 +137,13 @@ def test_an_edit_goes_into_the_overlay_and_leaves_the_good_image_and_no_mount(lo
     assert good.read_bytes() == before
     assert [entry.name for entry in work.iterdir()] == ["overlay"]
     assert str(tmp_path) not in Path("/proc/mounts").read_text()
+
+
+@can_mount
+def test_a_mutant_can_be_had_as_an_image_that_stands_alone(load, tmp_path, good):
+    mutant = load("table").Mutant("m", "what", lambda root: root.write("/planted", "here"), "test_a", "full")
+    made = tmp_path / "mutant.qcow2"
+    load("run").make(imagefile.inspect(good), definition.load("mariadb-debian"), mutant, made)
+    whole = imagefile.inspect(made)  # refuses what needs a backing file
+    subprocess.run(["qemu-img", "convert", "-f", whole.format, "-O", "raw", made, tmp_path / "out"], check=True)
+    assert b"planted" in (tmp_path / "out").read_bytes()

@@ -4,7 +4,7 @@ import stat
 
 import pytest
 
-from imagecheck import imagefile, inside, runtime
+from imagecheck import cloudinit, imagefile, inside
 
 pytestmark = pytest.mark.stage("disk")
 
@@ -43,7 +43,7 @@ def test_console_on_serial_port(disk):
 def test_cloud_init_is_enabled(disk):
     """cloud-init is installed and nothing keeps it from starting."""
     assert disk.tree.exists("/usr/bin/cloud-init"), "cloud-init is not installed: nothing can be injected"
-    found = runtime.cloud_init_off(disk.tree)
+    found = cloudinit.switched_off(disk.tree)
     assert not found, f"{'; '.join(found)}: nothing would be injected"
 
 

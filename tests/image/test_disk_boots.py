@@ -2,7 +2,7 @@
 
 import pytest
 
-from imagecheck import bootable, inside, runtime
+from imagecheck import bootable, cloudinit, inside, runtime
 
 pytestmark = pytest.mark.stage("disk")
 
@@ -48,24 +48,37 @@ def test_enabled_units_can_start(disk):
 
 def test_cloud_init_reads_its_settings(disk):
     """Every settings file of cloud-init is YAML: one that is not is left out, with what it says."""
-    _, broken = runtime.cloud_config(disk.tree)
+    _, broken = cloudinit.settings(disk.tree)
     assert not broken, f"cloud-init skips {', '.join(broken)}: correct it (cloud-init schema -c FILE)"
 
 
 def test_cloud_init_has_its_modules(disk):
     """cloud-init runs the modules that Trove's user-data and key pair need."""
-    found = runtime.cloud_module_flaws(disk.tree)
+    found = cloudinit.module_flaws(disk.tree)
     assert not found, f"{'; '.join(found)}. Put it into cloud_init_modules of cloud.cfg"
 
 
 def test_cloud_init_has_its_datasources(disk):
     """The programs of the data sources that cloud-init is told to look for are installed."""
-    found = runtime.missing_datasources(disk.tree)
+    found = cloudinit.missing_datasources(disk.tree)
     assert not found, f"cloud-init has no program for {', '.join(found)}: install it again"
 
 
+def test_boot_ends_in_a_running_system(disk):
+    """There is an init, and neither the kernel's command line nor default.target ends the boot in a rescue shell."""
+    found = runtime.start_flaws(disk.tree)
+    assert not found, f"{'; '.join(found)}: no guest of it comes up by itself"
+
+
+def test_login_by_ssh(disk):
+    """An ssh server starts with the guest, and nothing keeps everybody out."""
+    found = runtime.login_flaws(disk.tree)
+    assert not found, f"{'; '.join(found)}: nobody could look into a guest that fails"
+
+
 def test_network_comes_up(disk):
-    """A network service is enabled: without it the agent never reaches the broker."""
+    """A network service is enabled and somebody tells it the ports: without, the agent never reaches the broker."""
+    assert not runtime.network_unsettled(disk.tree), "cloud-init leaves the network alone, and nothing else settles it"
     assert runtime.network_service(disk.tree), f"no network service is enabled: {', '.join(runtime.NETWORKS)}"
 
 

@@ -34,6 +34,12 @@ def test_agent_may_run_its_program(disk, agent_unit):
         assert not found, f"{found}: make the home of {user}, owned by it"
 
 
+def test_agent_finds_its_programs(disk, agent_unit):
+    """The programs that the agent calls to format and mount the data disk and to make users are there and whole."""
+    found = runtime.agent_flaws(disk.tree, root=agent_unit.last("Service.User") in ("", "root"))
+    assert not found, f"{'; '.join(found)}. Install the package that has it"
+
+
 def test_docker_is_complete(disk):
     """Docker's programs are there and whole, and so is what they call."""
     found = runtime.docker_flaws(disk.tree)

@@ -124,16 +124,26 @@ class Root:
         told["Repositories"][name][self.container] = after
         self.write(file, json.dumps(told))
 
-    def entrypoint(self) -> str:
-        """The entrypoint's file in the layers, as a path of the guest."""
+    def _settings(self) -> dict[str, Any]:
         _, told, name = self._tags()
         identifier = told["Repositories"][name][self.container].replace(":", "/")
-        settings = json.loads(self.read(self.one(f"/var/lib/docker/image/*/imagedb/content/{identifier}")))
-        program = settings["config"]["Entrypoint"][0].rpartition("/")[2]
-        for folder in ("usr/local/bin", "usr/bin"):
+        found: dict[str, Any] = json.loads(self.read(self.one(f"/var/lib/docker/image/*/imagedb/content/{identifier}")))
+        return found
+
+    def in_container(self, program: str) -> str:
+        """A program's file in the container's layers, as a path of the guest."""
+        for folder in ("usr/local/bin", "usr/local/sbin", "usr/bin", "usr/sbin", "usr/lib/postgresql/*/bin"):
             if found := sorted(self.place.glob(f"var/lib/docker/overlay2/*/diff/{folder}/{program}")):
                 return f"/{found[0].relative_to(self.place)}"
         raise FileNotFoundError(program)
+
+    def entrypoint(self) -> str:
+        """The entrypoint's file in the layers, as a path of the guest."""
+        return self.in_container(self._settings()["config"]["Entrypoint"][0].rpartition("/")[2])
+
+    def server(self) -> str:
+        """The program that the container's Cmd names."""
+        return str(self._settings()["config"]["Cmd"][0])
 
 
 def create(base: Path, overlay: Path, size: str = "") -> None:

@@ -1,6 +1,7 @@
 """Breaks a good image on purpose and counts what the real checks of the disk stage say: the proof of the harness.
 
     python tests/mutants/run.py [--image mariadb-debian] [--file IMAGE] [--only PATTERN] [--write]
+    python tests/mutants/run.py --only agent-masked --make FILE     that mutant as an image, to be booted
 
 The good image goes first and must pass everything. Needs root, as looking inside an image does.
 """
@@ -13,6 +14,8 @@ import dataclasses
 import fnmatch
 import io
 import re
+import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -186,6 +189,19 @@ def run(good: ImageFile, like: Definition, mutants: list[Mutant]) -> list[Verdic
     return list(session.verdicts.values())
 
 
+def make(good: ImageFile, like: Definition, mutant: Mutant, to: Path) -> None:
+    """One mutant as an image file of its own, for what only a boot can tell."""
+    session = Session(good, like, [mutant])
+    with stood(good, like, mutant, session) as stand, tempfile.TemporaryDirectory(prefix="mutant-") as work:
+        if isinstance(stand.file, ImagecheckError):
+            raise stand.file
+        made = Path(work) / "whole.qcow2"
+        subprocess.run(
+            ["qemu-img", "convert", "-f", stand.file.format, "-O", "qcow2", stand.file.path, made], check=True
+        )
+        shutil.move(made, to)
+
+
 def page(verdicts: list[Verdict], like: Definition, score: str) -> str:
     """docs/mutants.md."""
     rows = [
@@ -226,6 +242,9 @@ def main() -> int:
     parser.add_argument("--file", type=Path, help="the good image's file, when not the built one")
     parser.add_argument("--only", default="*", help="pattern of the mutants' names")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
+    parser.add_argument(
+        "--make", type=Path, metavar="FILE", help="write the one mutant of --only as an image, no checks"
+    )
     option = parser.parse_args()
     like = definition.load(option.image)
     mutants = [one for one in MUTANTS if fnmatch.fnmatch(one.name, option.only)]
@@ -234,6 +253,11 @@ def main() -> int:
         with disk.opened(good) as opened:
             if container.stored(opened.tree, like.datastore.container) is None:
                 sys.exit(f"{option.image} carries no container: mutants need an image that preloads one")
+        if option.make:
+            if len(mutants) != 1:
+                sys.exit(f"--make takes one mutant, --only {option.only} names {len(mutants)}")
+            make(good, like, mutants[0], option.make)
+            return 0
         began = time.monotonic()
         verdicts = run(good, like, [GOOD, *mutants])
     except ImagecheckError as error:
