@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -41,10 +42,13 @@ _DEADLINE = 30.0  # seconds for the FUSE file to be there
 @dataclass(frozen=True)
 class Disk:
     """An opened image. ``host`` is testinfra's: its commands run the image's own programs, in a chroot, as root;
-    ``tree`` runs nothing."""
+    ``tree`` runs nothing. ``volumes`` are the names of its partitions and file systems as fstab(5) writes them
+    ("LABEL=root", "UUID=..."), and "EFI" where there is a partition for UEFI's loader."""
 
     host: Any
     root: Path
+    volumes: frozenset[str] = frozenset()
+    boot_sector: bytes = b""
 
     @cached_property
     def tree(self) -> Tree:
@@ -72,7 +76,9 @@ def opened(image: ImageFile) -> Iterator[Disk]:
         stack.callback(_remove, work)
         raw = stack.enter_context(_raw(image, work))
         root = stack.enter_context(_mounted(raw, work))
-        yield Disk(testinfra.get_host(str(root), connection="chroot"), root)
+        with raw.open("rb") as stream:
+            sector = stream.read(_SECTOR)
+        yield Disk(testinfra.get_host(str(root), connection="chroot"), root, _volumes(raw), sector)
 
 
 def _remove(work: Path) -> None:
@@ -189,6 +195,27 @@ def _partitions(raw: Path) -> list[tuple[int, int]]:
     rows = [line.split() for line in told.stdout.splitlines()]
     found = [(int(row[0]) * _SECTOR, int(row[1])) for row in rows if len(row) == 2 and row[0].isdigit()]
     return sorted(found, key=lambda place: -place[1]) or whole
+
+
+# The type of the partition with UEFI's loader: in MBR tables, in GPT (UEFI specification, 5.2.2 and 5.3.3).
+_ESP = ("0xef", "c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
+
+
+def _volumes(raw: Path) -> frozenset[str]:
+    """Every name by which a partition or its file system can be mounted."""
+    found = set()
+    told = hostcmd.run(["partx", "--pairs", "--output", "UUID,NAME,TYPE", raw], check=False, timeout=60)
+    for kind, value in re.findall(r'(UUID|NAME|TYPE)="([^"]+)"', told.stdout):
+        if kind != "TYPE":
+            found.add(f"{'PARTUUID' if kind == 'UUID' else 'PARTLABEL'}={value}")
+        elif value.lower() in _ESP:
+            found.add("EFI")
+    for offset, _ in _partitions(raw):
+        told = hostcmd.run(
+            ["blkid", "--probe", "--offset", str(offset), "--output", "export", raw], check=False, timeout=60
+        )
+        found |= {line.replace("\\ ", " ") for line in told.stdout.splitlines() if line.startswith(("LABEL=", "UUID="))}
+    return frozenset(found)
 
 
 def _file_system(raw: Path, offset: int) -> str:

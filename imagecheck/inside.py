@@ -98,9 +98,9 @@ def docker_images(tree: Tree) -> dict[str, str]:
     found: dict[str, str] = {}
     for driver in tree.names("/var/lib/docker/image"):
         place = f"/var/lib/docker/image/{driver}"
-        for tags in _json(tree, f"{place}/repositories.json").get("Repositories", {}).values():
+        for tags in json_of(tree, f"{place}/repositories.json").get("Repositories", {}).values():
             for tag, identifier in tags.items():
-                config = _json(tree, f"{place}/imagedb/content/{identifier.replace(':', '/')}")
+                config = json_of(tree, f"{place}/imagedb/content/{identifier.replace(':', '/')}")
                 layers = config.get("rootfs", {}).get("diff_ids", [])
                 stored = {
                     tree.text(f"{place}/layerdb/sha256/{layer}/diff").strip()
@@ -111,7 +111,8 @@ def docker_images(tree: Tree) -> dict[str, str]:
     return found
 
 
-def _json(tree: Tree, inside: str) -> dict[str, Any]:
+def json_of(tree: Tree, inside: str) -> dict[str, Any]:
+    """A file's JSON object; empty where it is none."""
     try:
         value = json.loads(tree.text(inside) or "{}")
     except ValueError:

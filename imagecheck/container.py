@@ -1,0 +1,169 @@
+"""A container image in Docker's store: its layers laid over each other, and whether a plain user can run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from imagecheck import inside
+from imagecheck.tree import Tree
+
+# Docker's PATH for images that set none (moby, oci/defaults.go).
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_LINKS = 40
+# What official images and ours start by their Cmd; any other word may be an argument of the entrypoint's.
+_SERVERS = ("mariadbd", "mysqld", "postgres")
+# Storage driver -> a layer's folder below the driver's (moby, daemon/graphdriver); the layers of others are not read.
+_FOLDERS = {"overlay2": "{}/diff", "fuse-overlayfs": "{}/diff", "vfs": "dir/{}"}
+# /etc/os-release says nothing of it, dpkg does: Debian's name of an architecture is Docker's but for these.
+_DEBIAN = {"armhf": "arm", "armel": "arm", "i386": "386", "ppc64el": "ppc64le"}
+
+
+@dataclass(frozen=True)
+class Container:
+    """``layers`` are the folders of the layers, topmost first; ``settings`` the image's own configuration."""
+
+    settings: Mapping[str, Any]
+    layers: tuple[Path, ...]
+    driver: str
+    missing: tuple[str, ...] = ()  # layers that the configuration names and the store does not hold
+
+    def find(self, inside: str) -> Path | None:
+        """Where a path of the container lies, links followed in the container; None: nowhere."""
+        links, left, walked = 0, [part for part in PurePosixPath(inside).parts if part != "/"], PurePosixPath()
+        place: Path | None = None
+        while left:
+            part = left.pop(0)
+            if part == "..":
+                walked = walked.parent
+                continue
+            place = self._entry(walked / part)
+            if place is None:
+                return None
+            if not place.is_symlink():
+                walked /= part
+                continue
+            links += 1
+            if links > _LINKS:
+                return None
+            target = PurePosixPath(os.readlink(place))  # noqa: PTH115 - a string of the container
+            walked = PurePosixPath() if target.is_absolute() else walked
+            left = [piece for piece in target.parts if piece != "/"] + left
+        return place
+
+    def _entry(self, path: PurePosixPath) -> Path | None:
+        for layer in self.layers:
+            place = layer
+            for part in path.parts:
+                if place.is_symlink():
+                    break  # in this layer the way leads elsewhere; `find` has resolved it above
+                place = place / part
+                try:
+                    mode = place.lstat()
+                except OSError:
+                    break
+                if stat.S_ISCHR(mode.st_mode) and mode.st_rdev == 0:
+                    return None  # overlayfs's whiteout: removed here
+            else:
+                return place
+        return None
+
+    def program(self) -> str:
+        """The program that the container starts with, as its configuration names it; empty: none."""
+        own = self.settings.get("config") or {}
+        words = [*(own.get("Entrypoint") or []), *(own.get("Cmd") or [])]
+        return str(words[0]) if words else ""
+
+    def _program(self, named: str) -> Path | None:
+        environment = (self.settings.get("config") or {}).get("Env") or []
+        path = next((str(one)[5:] for one in environment if str(one).startswith("PATH=")), _PATH)
+        places = [named] if "/" in named else [f"{folder}/{named}" for folder in path.split(":")]
+        return next((place for place in map(self.find, places) if place is not None), None)
+
+    def cannot_run(self) -> str:
+        """Why a user who owns nothing in it cannot start the container; empty: nothing is known against it."""
+        if self.driver not in _FOLDERS:
+            return ""
+        if self.missing:
+            return f"layer {self.missing[0]} is not in Docker's store"
+        named = self.program()
+        if not named:
+            return "the image names neither an entrypoint nor a command"
+        server = str(next(iter((self.settings.get("config") or {}).get("Cmd") or []), ""))
+        if server in _SERVERS and self._program(server) is None:
+            return f"its server {server} is in none of its layers"
+        found = self._program(named)
+        if found is None:
+            return f"its entrypoint {named} is in none of its layers"
+        mode = found.lstat().st_mode
+        if not stat.S_ISREG(mode):
+            return f"its entrypoint {named} is no file"
+        if not mode & stat.S_IXOTH or not mode & stat.S_IROTH:
+            return f"its entrypoint {named} is not executable for everybody (mode {stat.S_IMODE(mode):04o})"
+        with found.open("rb") as stream:
+            head = stream.read(200)
+        if not head.strip(b"\0"):
+            return f"its entrypoint {named} is empty"
+        if head.startswith(b"#!"):
+            words = head[2:].split(b"\n")[0].decode("utf-8", "replace").split()
+            if words and self.find(words[0]) is None:
+                return f"its entrypoint {named} asks for {words[0]}, which is in none of its layers"
+        return ""
+
+
+def stored(tree: Tree, tag: str) -> Container | None:
+    """The image with that tag in Docker's classic store (moby: image/fs.go, layer/filestore.go, overlay2's driver)."""
+    for driver in tree.names("/var/lib/docker/image"):
+        store = f"/var/lib/docker/image/{driver}"
+        tags = inside.json_of(tree, f"{store}/repositories.json").get("Repositories") or {}
+        identifier = next((one[tag] for one in tags.values() if tag in one), "")
+        if not identifier:
+            continue
+        settings = inside.json_of(tree, f"{store}/imagedb/content/{identifier.replace(':', '/')}")
+        chains = {
+            tree.text(f"{store}/layerdb/sha256/{chain}/diff").strip(): chain
+            for chain in tree.names(f"{store}/layerdb/sha256")
+        }
+        layers, missing = [], []
+        for layer in reversed((settings.get("rootfs") or {}).get("diff_ids") or []):
+            cache = tree.text(f"{store}/layerdb/sha256/{chains.get(layer, '-')}/cache-id").strip()
+            folder = _FOLDERS.get(driver, "{}").format(cache)
+            place = tree.path(f"/var/lib/docker/{driver}/{folder}") if re.fullmatch(r"\w{8,}", cache) else None
+            if place is None or not any(place.iterdir()):
+                missing.append(str(layer))
+            else:
+                layers.append(place)
+        return Container(settings, tuple(layers), driver, tuple(missing))
+    return None
+
+
+def architecture(tree: Tree) -> str:
+    """The guest's own architecture in Docker's words, as dpkg knows it; empty: not known."""
+    found = re.search(r"^Package: dpkg\n(?:.+\n)*?Architecture: (\w+)$", tree.text("/var/lib/dpkg/status"), re.M)
+    return _DEBIAN.get(found[1], found[1]) if found else ""
+
+
+def settings(tree: Tree) -> dict[str, Any] | None:
+    """/etc/docker/daemon.json; None: dockerd could not read it and would not start."""
+    text = tree.text("/etc/docker/daemon.json")
+    if not text.strip():
+        return None if tree.exists("/etc/docker/daemon.json") else {}
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def driver_wanted(tree: Tree) -> str:
+    """The storage driver that dockerd is told to use; empty: it takes the one whose store has images."""
+    own = settings(tree) or {}
+    if (own.get("features") or {}).get("containerd-snapshotter"):
+        return "containerd's snapshotter"
+    return str(own.get("storage-driver") or "")

@@ -1,0 +1,286 @@
+"""Breaks a good image on purpose and counts what the real checks of the disk stage say: the proof of the harness.
+
+    python tests/mutants/run.py [--image mariadb-debian] [--file IMAGE] [--only PATTERN] [--write]
+    python tests/mutants/run.py --only agent-masked --make FILE     that mutant as an image, to be booted
+
+The good image goes first and must pass everything. Needs root, as looking inside an image does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import fnmatch
+import io
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+
+import overlay  # noqa: E402
+from edits import Files  # noqa: E402
+from table import MUTANTS, Mutant  # noqa: E402
+
+from imagecheck import build, container, definition, disk, imagefile  # noqa: E402
+from imagecheck.definition import Definition  # noqa: E402
+from imagecheck.disk import Disk  # noqa: E402
+from imagecheck.errors import ImagecheckError  # noqa: E402
+from imagecheck.imagefile import ImageFile  # noqa: E402
+
+PAGE = ROOT / "docs" / "mutants.md"
+CHECKS = sorted((ROOT / "tests" / "image").glob("test_disk*.py"))
+GOOD = Mutant("good", "nothing: the image as it was built", lambda root: None, "", "")
+# It starts the image's Python, which takes longer than all others together: asked where a row names it.
+SLOW = {"test_agent_imports"}
+
+
+@dataclasses.dataclass
+class Stand:
+    """One mutant, ready to be looked at: a file and a disk, or why there is none."""
+
+    mutant: Mutant
+    file: ImageFile | ImagecheckError
+    disk: Disk | ImagecheckError
+
+
+@dataclasses.dataclass
+class Verdict:
+    """What the checks said: name of the check -> its sentence; seconds from opening the image to the last check."""
+
+    mutant: Mutant
+    failed: dict[str, str] = dataclasses.field(default_factory=dict)
+    passed: int = 0
+    seconds: float = 0.0
+
+    @property
+    def right(self) -> bool:
+        """Rejected by the check that the table names, in words that name what was broken."""
+        return bool(re.search(self.mutant.says, self.failed.get(self.mutant.check, ""), re.S)) and self.rejected
+
+    @property
+    def rejected(self) -> bool:
+        return bool(self.failed)
+
+
+class Session:
+    """pytest's side: gives the checks a mutant where they would get an image, and notes what they say."""
+
+    def __init__(self, good: ImageFile, like: Definition, mutants: list[Mutant]) -> None:
+        self.good, self.like, self.mutants = good, like, mutants
+        self.verdicts = {mutant.name: Verdict(mutant) for mutant in mutants}
+        self._began = 0.0
+
+    # ---- hooks
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        config.addinivalue_line("markers", "stage(name): how far an image has to get for this check")
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        slow = metafunc.function.__name__ in SLOW
+        asked = [one for one in self.mutants if not slow or one.check in SLOW or one is GOOD]
+        metafunc.parametrize("mutant", asked, indirect=True, scope="session", ids=[one.name for one in asked])
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        order = [mutant.name for mutant in self.mutants]
+        items.sort(key=lambda item: order.index(item.callspec.params["mutant"].name))  # type: ignore[attr-defined]
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[None]:
+        report = yield
+        mutant: Mutant = item.callspec.params["mutant"]  # type: ignore[attr-defined]
+        verdict = self.verdicts[mutant.name]
+        if report.failed:
+            told = getattr(getattr(report.longrepr, "reprcrash", None), "message", "") or str(report.longrepr)
+            # The sentence of the check; what pytest adds below it is no part of what a person is told.
+            verdict.failed[item.originalname] = told.partition("\n")[0].removeprefix("AssertionError: ")  # type: ignore[attr-defined]
+        elif report.when == "call" and report.passed:
+            verdict.passed += 1
+        verdict.seconds = time.monotonic() - self._began
+        return report
+
+    # ---- fixtures
+
+    @pytest.fixture(scope="session")
+    def mutant(self, request: pytest.FixtureRequest) -> Iterator[Stand]:
+        with stood(self.good, self.like, request.param, self) as stand:
+            yield stand
+
+    @pytest.fixture
+    def definition(self, mutant: Stand) -> Definition:
+        return self.like
+
+    @pytest.fixture
+    def image_file(self, mutant: Stand) -> ImageFile:
+        return self._reach(mutant, "image file", mutant.file)
+
+    @pytest.fixture
+    def disk(self, mutant: Stand) -> Disk:
+        self._reach(mutant, "image file", mutant.file)
+        return self._reach(mutant, "look inside", mutant.disk)
+
+    def _reach(self, stand: Stand, step: str, found: Any) -> Any:
+        """As the road does: a step that broke is told once, then its checks are not reached."""
+        if not isinstance(found, ImagecheckError):
+            return found
+        self.verdicts[stand.mutant.name].failed[step] = str(found)
+        pytest.skip(f"not reached: {step}")
+
+    def clock_starts(self) -> None:
+        self._began = time.monotonic()
+
+
+@contextlib.contextmanager
+def stood(good: ImageFile, like: Definition, mutant: Mutant, session: Session) -> Iterator[Stand]:
+    """Make the mutant, look at it as the harness looks at an image, and leave nothing behind."""
+    with contextlib.ExitStack() as stack:
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mutant-")))
+        file = work / "overlay.qcow2"
+        overlay.create(good.path, file, mutant.size)
+        if mutant.kind == "file":
+            mutant.edit(Files(file, good.path))
+            session.clock_starts()
+            image = _try(lambda: imagefile.inspect(file))
+        else:
+            raw = stack.enter_context(overlay.exported(good.path, file, work))
+            if mutant.kind == "disk":
+                mutant.edit(raw)
+            elif mutant is not GOOD:
+                with overlay.mounted(raw, work) as root:
+                    mutant.edit(overlay.Root(root, like.agent.unit, like.injected_owner, like.datastore.container))
+            session.clock_starts()
+            size = raw.stat().st_size
+            image = good if mutant is GOOD else ImageFile(raw, "raw", size, size, "")
+        if isinstance(image, ImagecheckError):
+            yield Stand(mutant, image, image)
+            return
+        yield Stand(mutant, image, _try(lambda: stack.enter_context(disk.opened(image))))
+
+
+def _try(step: object) -> object:
+    try:
+        return step()  # type: ignore[operator]
+    except ImagecheckError as error:
+        return error
+
+
+def run(good: ImageFile, like: Definition, mutants: list[Mutant]) -> list[Verdict]:
+    """One pytest session over the real checks, all mutants one after the other."""
+    session = Session(good, like, mutants)
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        code = pytest.main(
+            ["-q", "--tb=short", "-p", "no:imagecheck", "-p", "no:imagecheck.plugin", "-p", "no:cacheprovider",
+             "--rootdir", str(ROOT), *map(str, CHECKS)],
+            plugins=[session],
+        )  # fmt: skip
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        sys.exit(f"pytest itself failed ({code}):\n{said.getvalue()}")
+    return list(session.verdicts.values())
+
+
+def make(good: ImageFile, like: Definition, mutant: Mutant, to: Path) -> None:
+    """One mutant as an image file of its own, for what only a boot can tell."""
+    session = Session(good, like, [mutant])
+    with stood(good, like, mutant, session) as stand, tempfile.TemporaryDirectory(prefix="mutant-") as work:
+        if isinstance(stand.file, ImagecheckError):
+            raise stand.file
+        made = Path(work) / "whole.qcow2"
+        subprocess.run(
+            ["qemu-img", "convert", "-f", stand.file.format, "-O", "qcow2", stand.file.path, made], check=True
+        )
+        shutil.move(made, to)
+
+
+def page(verdicts: list[Verdict], like: Definition, score: str) -> str:
+    """docs/mutants.md."""
+    rows = [
+        f"| `{one.mutant.name}` | {one.mutant.stage} | {one.mutant.what} | `{one.mutant.check}` | {_first(one)} "
+        f"| {one.seconds:.1f} |"
+        for one in verdicts
+        if one.mutant is not GOOD
+    ]
+    return "\n".join(
+        [
+            "# Mutants: what the checks reject, and with which words",
+            "",
+            "Written by `tox -e mutants -- --write`. A good image is broken on purpose, one edit each, and the real",
+            "checks look at it. A mutant counts as rejected with the right cause when the check that the table names",
+            "fails (or the step before any check) and its words name what was broken. Seconds are those from opening",
+            "the image to the last check's verdict.",
+            "",
+            f"`{like.name}`: {score}",
+            "",
+            "| mutant | stage | what was broken | rejected by | in these words | seconds |",
+            "|---|---|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def _first(verdict: Verdict) -> str:
+    """What the check says, in at most a line."""
+    text = " ".join(verdict.failed.get(verdict.mutant.check, "not rejected").split())
+    text = re.sub(r"/tmp/[\w./-]+/", "", text)
+    return (text[:157] + "…" if len(text) > 158 else text).replace("|", "\\|").replace("<", "&lt;")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--image", default="mariadb-debian", help="definition of the good image (default: %(default)s)")
+    parser.add_argument("--file", type=Path, help="the good image's file, when not the built one")
+    parser.add_argument("--only", default="*", help="pattern of the mutants' names")
+    parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
+    parser.add_argument(
+        "--make", type=Path, metavar="FILE", help="write the one mutant of --only as an image, no checks"
+    )
+    option = parser.parse_args()
+    like = definition.load(option.image)
+    mutants = [one for one in MUTANTS if fnmatch.fnmatch(one.name, option.only)]
+    try:
+        good = imagefile.inspect(option.file) if option.file else build.build(like)
+        with disk.opened(good) as opened:
+            if container.stored(opened.tree, like.datastore.container) is None:
+                sys.exit(f"{option.image} carries no container: mutants need an image that preloads one")
+        if option.make:
+            if len(mutants) != 1:
+                sys.exit(f"--make takes one mutant, --only {option.only} names {len(mutants)}")
+            make(good, like, mutants[0], option.make)
+            return 0
+        began = time.monotonic()
+        verdicts = run(good, like, [GOOD, *mutants])
+    except ImagecheckError as error:
+        sys.exit(str(error))
+    seconds = time.monotonic() - began
+    clean, *rest = verdicts
+    for one in rest:
+        print(f"{'right' if one.right else 'WRONG CAUSE' if one.rejected else 'ACCEPTED':12}{one.mutant.name:34}"
+              f"{one.seconds:5.1f} s  {_first(one)[:100]}")  # fmt: skip
+        for check, said in {} if one.right else one.failed.items():
+            print(f"    {check}: {said[:600]}")
+    for check, said in clean.failed.items():
+        print(f"FALSE ALARM on the good image: {check}: {said[:600]}")
+    right, accepted = sum(one.right for one in rest), sum(not one.rejected for one in rest)
+    slowest = max(one.seconds for one in rest)
+    score = (f"mutants: {right} of {len(rest)} rejected with the right cause, {accepted} accepted, {seconds:.0f} s "
+             f"(slowest verdict {slowest:.1f} s); the good image: {clean.passed} checks passed, "
+             f"{len(clean.failed)} failed")  # fmt: skip
+    print(score)
+    if option.write:
+        PAGE.write_text(page(verdicts, like, score), encoding="utf-8")
+    return 0 if right == len(rest) and not clean.failed and clean.passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
