@@ -6,7 +6,8 @@ from imagecheck.causes.row import Facts, Place, Row
 
 _LOGS: tuple[Place, ...] = ("agent", "journal", "console")
 _UNIT = r"(?:trove-guestagent|guest-agent|trove-guest)\.service"
-_SAID = r"(?:^|(?:guest-?agent|python3?|sudo)\[\d+\]: )"  # the beginning of a message in a log or in the journal
+# The beginning of the agent's own message: in its log, in the journal, or behind oslo.log's head.
+_SAID = r"(?:^|guest-?agent\[\d+\]: |(?:ERROR|CRITICAL) trove[\w.]{0,60} (?:\[[^\]]{0,80}\] )?(?:Unhandled error: )?)"
 _LIVES = ("Creating user and group for database service", "Preparing the storage for", "Starting datastore prepare")
 _GOT_ON = ("Starting datastore prepare",)
 
@@ -95,7 +96,7 @@ ROWS = (
     Row("agent-denied", "boot", "image", 60, "the agent may not use {what}",
         "give the agent's user that file or folder, or the right to sudo", "Python, OSError; open(2) EACCES",
         ("agent", "journal"), ("PermissionError: ",),
-        _SAID + r"(?:.{0,80} )?PermissionError: \[Errno 13\] Permission denied: '(?P<what>[^']{1,200})'",
+        _SAID + r"PermissionError: \[Errno 13\] Permission denied: '(?P<what>[^']{1,200})'",
         cleared=_GOT_ON, confidence="certain", fatal=True, times=2),
     Row("agent-sudo", "boot", "image", 62, "the agent may not use sudo", "give its user NOPASSWD in /etc/sudoers.d "
         "(owner root, mode 0440)", "sudo, plugins/sudoers; trove/guestagent/common/operating_system.py", _LOGS,
@@ -169,7 +170,7 @@ ROWS = (
         "where", "Python's own report of an exception that nobody caught", ("journal",),
         ("Error: ", "Exception: ", "Refused: ", "Failure: "),
         r"(?:trove-guestagent|guest-agent)\[\d+\]: (?P<what>[\w.]{0,80}(?:Error|Exception|Refused|Failure): .{1,160})",
-        cleared=_GOT_ON, fatal=True, times=4, grace=15),
+        cleared=_LIVES, fatal=True, times=4, grace=15),
     Row("agent-not-enabled", "boot", "image", 57, "the agent's unit is not there or not enabled",
         "install its unit and `systemctl enable` it in the image", "systemctl(1): LoadState, UnitFileState",
         holds=lambda f: "no such unit" if f.agent_loaded is False else "not enabled and not active"

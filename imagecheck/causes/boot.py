@@ -23,7 +23,7 @@ ROWS = (
         "GRUB, grub-core/kern/fs.c, grub-core/commands/search.c", ("console",),
         ("error: file `", "error: no such device: ", "error: no such partition", "error: unknown filesystem"),
         r"error: (?:file `(?P<what>[^']{1,200})' not found|no such device: (?P<device>[\w-]{1,60})|no such partition"
-        r"|unknown filesystem)\.", cleared=("Linux version",)),
+        r"|unknown filesystem)\.", cleared=("Linux version", "cloud-init[", "login: ")),
     Row("grub-prompt", "boot", "image", 50, "GRUB stopped at its prompt: it found no configuration it can boot",
         "write /boot/grub/grub.cfg in the image (update-grub) and check that it names this disk",
         "GRUB, grub-core/normal/main.c, grub-core/kern/rescue_parser.c", ("console",), ("grub> ", "grub rescue> "),

@@ -44,8 +44,8 @@ ROWS = (
     Row("pull-unreachable", "service", "network", 57, "the guest does not reach the container registry: {what}",
         _PULL + "; it goes out over the management network's default route", "moby, distribution; Go, net", _ALL,
         ("dial tcp", "Client.Timeout exceeded", "TLS handshake timeout", "request canceled while waiting"),
-        r"(?:Get|Head|pull|fetch)\b.{0,300}(?P<what>dial tcp .{1,120}|Client\.Timeout exceeded while awaiting headers"
-        r"|TLS handshake timeout|request canceled while waiting for connection)", fatal=True, times=1, known=(6,)),
+        r"(?:Get|Head|pull|fetch)\b.{0,300}(?P<what>dial tcp[: ].{1,120}"
+        r"|Client\.Timeout exceeded while awaiting headers|TLS handshake timeout|request canceled while waiting for connection)", fatal=True, times=1, known=(6,)),
     Row("pull-architecture", "service", "image", 61, "the container is not made for this machine ({what})",
         "take a container built for the guest's architecture", "moby, distribution/pull_v2.go", _ALL,
         ("no matching manifest for ",), r"no matching manifest for (?P<what>\S{1,40})", confidence="certain",
@@ -98,7 +98,7 @@ ROWS = (
         ("docker.service: Start request repeated", "containerd.service: Start request repeated"),
         r"(?P<what>docker|containerd)\.service: Start request repeated too quickly", confidence="certain", fatal=True,
         holds=lambda f: "docker.service" if f.docker_active == "failed" else ""),
-    Row("containerd-down", "service", "image", 44, "docker does not reach containerd", "is containerd in the image and "
+    Row("containerd-down", "service", "image", 47, "docker does not reach containerd", "is containerd in the image and "
         "enabled? `journalctl -u containerd`", "moby, libcontainerd/supervisor", _ALL,
         ('failed to dial "/run/containerd', "timeout waiting for containerd to start", "containerd.sock: connect:"),
         r"failed to dial \\?\"/run/containerd/containerd\.sock|timeout waiting for containerd to start"
