@@ -22,7 +22,7 @@ ROWS = (
         "install GRUB and the kernel into this very disk (update-grub, grub-install in the image's last hook)",
         "GRUB, grub-core/kern/fs.c, grub-core/commands/search.c", ("console",),
         ("error: file `", "error: no such device: ", "error: no such partition", "error: unknown filesystem"),
-        r"error: (?:file `(?P<what>[^']{1,200})' not found|no such device: (?P<device>[\w-]{1,60})|no such partition"
+        r"error: (?:file `(?P<what>[^'`]{1,200})' not found|no such device: (?P<device>[\w-]{1,60})|no such partition"
         r"|unknown filesystem)\.", cleared=("Linux version", "cloud-init[", "login: ")),
     Row("grub-prompt", "boot", "image", 50, "GRUB stopped at its prompt: it found no configuration it can boot",
         "write /boot/grub/grub.cfg in the image (update-grub) and check that it names this disk",

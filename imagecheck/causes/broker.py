@@ -79,14 +79,14 @@ ROWS = (
     Row("broker-name", "boot", "network", 60, "the guest cannot resolve the broker's name",
         "name the broker by address in transport_url, or give the management network a name server",
         "getaddrinfo(3): EAI_NONAME, EAI_AGAIN", _LOGS, ("AMQP server on ", "Connection failed: "),
-        _FAILED + r".{0,60}(?:Name or service not known|[Tt]emporary failure in name resolution"
-        r"|No address associated with hostname|ENOTFOUND|Lookup timed out)", cleared=_UP, unless=_served,
+        _FAILED + r".{0,20}(?:Name or service not known|[Tt]emporary failure in name resolution"
+        r"|No address associated with hostname|ENOTFOUND|Lookup timed out|failed to resolve broker hostname)", cleared=_UP, unless=_served,
         holds=lambda f: _dialled(f, "name or service not known", "name resolution", "no address associated"),
         fatal=True, times=3, grace=10, known=(1,)),
     Row("broker-timeout", "boot", "network", 57, "the guest's connections to the broker get no answer",
         _GROUP, "connect(2): ETIMEDOUT, EHOSTUNREACH; Trove, doc/source/admin/troubleshooting.rst", _LOGS,
         ("AMQP server on ", "Connection failed: "),
-        _FAILED + r".{0,60}(?:timed out|ETIMEDOUT|EHOSTUNREACH|No route to host|ENETUNREACH|Network is unreachable)",
+        _FAILED + r".{0,20}(?:timed out|ETIMEDOUT|EHOSTUNREACH|No route to host|ENETUNREACH|Network is unreachable)",
         cleared=_UP, unless=_served,
         holds=lambda f: _dialled(f, "timed out", "no route to host", "unreachable", "timeout"), fatal=True, times=3,
         grace=15, known=(1,)),
@@ -94,13 +94,14 @@ ROWS = (
         "is RabbitMQ running, and does it listen on that address? Does transport_url name the right port?",
         "connect(2): ECONNREFUSED; oslo.messaging 16.1, impl_rabbit.py", _LOGS,
         ("AMQP server on ", "Connection failed: "),
-        _FAILED + r".{0,60}(?:ECONNREFUSED|Connection refused)", cleared=_UP, unless=_served,
+        _FAILED + r".{0,20}(?:ECONNREFUSED|Connection refused)", cleared=_UP, unless=_served,
         holds=lambda f: _dialled(f, "refused"), fatal=True, times=3, grace=15, retry=True, known=(1,)),
     Row("broker-lost", "boot", "cloud", 40, "the broker hangs up on the agent", "look at the broker's log; is it out "
         "of "
         "memory or file handles, or is there a TLS port behind it?", "oslo.messaging 16.1, impl_rabbit.py", _LOGS,
         ("AMQP server on ", "Connection failed: "),
-        _FAILED + r".{0,60}(?:ECONNRESET|Connection reset by peer|Server unexpectedly closed connection|Broken pipe)",
+        _FAILED + r".{0,20}(?:ECONNRESET|Connection reset by peer|Server unexpectedly closed connection|Broken pipe"
+        r"|RecoverableConnectionError|\(320\) CONNECTION_FORCED)",
         cleared=_UP, unless=_served, fatal=True, times=4, grace=20, retry=True, known=(1,)),
     Row("broker-blocked", "boot", "cloud", 66, "the broker takes no messages: {what}",
         "RabbitMQ is low on memory or disk (`rabbitmqctl status`, alarms)",

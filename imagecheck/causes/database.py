@@ -12,7 +12,7 @@ ROWS = (
         "MySQL, sql/mysqld.cc; MariaDB, storage/innobase/os/os0file.cc; PostgreSQL, src/backend/utils/init/miscinit.c",
         _ALL, ("Errcode: 13", "OS errno 13", "must be writable", "Permission denied", "has wrong ownership",
                "has invalid permissions"),
-        r"(?P<what>.{0,120}(?:Errcode: 13|OS errno 13)\b.{0,40}"
+        r"(?P<what>(?:'[^']{1,120}' \()?(?:Errcode: 13|OS errno 13)\b.{0,40}"
         r"|The innodb_system data file '[^']{1,60}' must be writable"
         r"|FATAL:  (?:could not \w{2,12} (?:file|directory|lock file) \"[^\"]{1,120}\": Permission denied"
         r"|data directory \"[^\"]{1,120}\" has (?:wrong ownership|invalid permissions))"

@@ -45,7 +45,8 @@ ROWS = (
         _PULL + "; it goes out over the management network's default route", "moby, distribution; Go, net", _ALL,
         ("dial tcp", "Client.Timeout exceeded", "TLS handshake timeout", "request canceled while waiting"),
         r"(?:Get|Head|pull|fetch)\b.{0,300}(?P<what>dial tcp[: ].{1,120}"
-        r"|Client\.Timeout exceeded while awaiting headers|TLS handshake timeout|request canceled while waiting for connection)", fatal=True, times=1, known=(6,)),
+        r"|Client\.Timeout exceeded while awaiting headers|TLS handshake timeout"
+        r"|request canceled while waiting for connection)", fatal=True, times=1, known=(6,)),
     Row("pull-architecture", "service", "image", 61, "the container is not made for this machine ({what})",
         "take a container built for the guest's architecture", "moby, distribution/pull_v2.go", _ALL,
         ("no matching manifest for ",), r"no matching manifest for (?P<what>\S{1,40})", confidence="certain",
