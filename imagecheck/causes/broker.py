@@ -44,6 +44,11 @@ def _mute(facts: Facts) -> str:
     return f"prepare has ended in the guest, Trove last heard of it {facts.heartbeat_age:.0f} s ago"
 
 
+def _off(facts: Facts, least: float) -> str:
+    offset = facts.clock_offset
+    return f"the guest is {offset:+.0f} s off" if offset is not None and abs(offset) > least else ""
+
+
 ROWS = (
     Row("broker-login", "boot", "cloud", 68, "the broker refused the agent's login: wrong user or password",
         "compare transport_url in trove-guestagent.conf with `rabbitmqctl authenticate_user`",
@@ -80,7 +85,8 @@ ROWS = (
         "name the broker by address in transport_url, or give the management network a name server",
         "getaddrinfo(3): EAI_NONAME, EAI_AGAIN", _LOGS, ("AMQP server on ", "Connection failed: "),
         _FAILED + r".{0,20}(?:Name or service not known|[Tt]emporary failure in name resolution"
-        r"|No address associated with hostname|ENOTFOUND|Lookup timed out|failed to resolve broker hostname)", cleared=_UP, unless=_served,
+        r"|No address associated with hostname|ENOTFOUND|Lookup timed out"
+        r"|failed to resolve broker hostname)", cleared=_UP, unless=_served,
         holds=lambda f: _dialled(f, "name or service not known", "name resolution", "no address associated"),
         fatal=True, times=3, grace=10, known=(1,)),
     Row("broker-timeout", "boot", "network", 57, "the guest's connections to the broker get no answer",
@@ -136,11 +142,14 @@ ROWS = (
         "is trove-conductor running? Compare control_exchange, instance_rpc_encr_key and the clocks: conductor drops "
         "what is older than the last it saw", "trove/conductor/manager.py _message_too_old, 2025.1", holds=_mute,
         fatal=True, grace=30, known=(5,)),
-    Row("clock-wrong", "boot", "image", 39, "the guest's clock is wrong",
-        "a time service in the image (chrony, systemd-timesyncd), and RTC in UTC; certificates and heartbeats fail "
-        "with a wrong clock", "trove/conductor/manager.py _message_too_old, 2025.1",
-        holds=lambda f: f"the guest is {f.clock_offset:+.0f} s off"
-        if f.clock_offset is not None and abs(f.clock_offset) > 60 else "", known=(5,)),
+    Row("clock-far-off", "boot", "image", 71, "the guest's clock is days off ({what})",
+        "a time service in the image (chrony, systemd-timesyncd), and a hardware clock in UTC; certificates are not "
+        "valid and heartbeats are dropped", "trove/conductor/manager.py _message_too_old, 2025.1",
+        holds=lambda f: _off(f, 86400.0), confidence="certain", known=(5,)),
+    Row("clock-wrong", "boot", "image", 39, "the guest's clock is wrong ({what})",
+        "a time service in the image (chrony, systemd-timesyncd), and a hardware clock in UTC; heartbeats are dropped "
+        "when it is set back", "trove/conductor/manager.py _message_too_old, 2025.1",
+        holds=lambda f: _off(f, 60.0), known=(5,)),
     Row("default-routes", "boot", "image", 37, "the guest has more than one default route ({what})",
         "exactly one, over the management network: switch the other's off (gateway none, or use-routes: false)",
         "Trove, releasenotes d9b4c7bd; trove/guestagent/common/guestagent_utils.py",

@@ -10,14 +10,17 @@ _OWNER = "the data directory must belong to 1001:1001 (database_service_uid) bef
 ROWS = (
     Row("data-denied", "service", "image", 61, "the database may not write its data directory: {what}", _OWNER,
         "MySQL, sql/mysqld.cc; MariaDB, storage/innobase/os/os0file.cc; PostgreSQL, src/backend/utils/init/miscinit.c",
-        _ALL, ("Errcode: 13", "OS errno 13", "must be writable", "Permission denied", "has wrong ownership",
+        _ALL, ("Errcode: 13", "OS errno 13", "must be writable", "\": Permission denied", "has wrong ownership",
                "has invalid permissions"),
-        r"(?P<what>(?:'[^']{1,120}' \()?(?:Errcode: 13|OS errno 13)\b.{0,40}"
-        r"|The innodb_system data file '[^']{1,60}' must be writable"
+        r"(?P<what>(?:Errcode: 13|OS errno 13)\b.{0,40}|The innodb_system data file '[^']{1,60}' must be writable"
         r"|FATAL:  (?:could not \w{2,12} (?:file|directory|lock file) \"[^\"]{1,120}\": Permission denied"
-        r"|data directory \"[^\"]{1,120}\" has (?:wrong ownership|invalid permissions))"
-        r"|(?:chown|mkdir|find|initdb: error|chmod): .{1,120}(?:Permission denied|Operation not permitted))",
-        confidence="certain", fatal=True, times=1),
+        r"|data directory \"[^\"]{1,120}\" has (?:wrong ownership|invalid permissions)))", confidence="certain",
+        fatal=True),
+    Row("entry-point-denied", "service", "image", 60, "the container's entry point may not prepare its folders: {what}",
+        _OWNER, "docker-library, docker-entrypoint.sh; coreutils", ("container",),
+        ("chown: ", "mkdir: ", "chmod: ", "initdb: error: "),
+        r"(?P<what>(?:chown|mkdir|chmod|initdb: error): [^:]{1,120}: (?:Permission denied|Operation not permitted))",
+        fatal=True),
     Row("data-not-empty", "service", "image", 60, "the database's data directory is not empty: {what}",
         "what does the image or the volume bring there? ext4's lost+found needs a subfolder as data directory",
         "MySQL, sql/sql_initialize.cc; PostgreSQL, src/bin/initdb/initdb.c", _ALL,

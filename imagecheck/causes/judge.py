@@ -79,6 +79,7 @@ class Finding:
     what: Mapping[str, str]
     seen: str
     where: str
+    line: int  # number of the line; 0 for facts
     ends: bool  # this alone ends a wait, now
 
 
@@ -128,20 +129,21 @@ def holding(facts: Facts, table: Sequence[Row]) -> list[tuple[Row, str]]:
 def of_hit(hit: Hit, *, ends: bool) -> Finding:
     """A finding from lines."""
     times = f", {hit.count} times" if hit.count > 1 else ""
-    return Finding(hit.row, hit.groups, hit.line.text.strip(), f"{hit.place}, line {hit.line.number}{times}", ends)
+    return Finding(
+        hit.row, hit.groups, hit.line.text.strip(), f"{hit.place}, line {hit.line.number}{times}", hit.line.number, ends
+    )
 
 
 def of_fact(row: Row, said: str, *, ends: bool) -> Finding:
     """A finding from facts."""
-    return Finding(row, {"what": said}, said, "guest and cloud, asked", ends)
+    return Finding(row, {"what": said}, said, "guest and cloud, asked", 0, ends)
 
 
 def best(findings: Sequence[Finding], facts: Facts) -> Verdict | None:
     """The verdict of the finding that lies deepest; None without any."""
-    order = {id(row): number for number, row in enumerate(dict.fromkeys(finding.row for finding in findings))}
     fitting = sorted(
         (one for one in findings if not (one.row.unless and one.row.unless(facts))),
-        key=lambda one: (-one.row.rank, one.row.confidence != "certain", order[id(one.row)]),
+        key=lambda one: (-one.row.rank, one.row.confidence != "certain", one.line, one.row.id),
     )
     if not fitting:
         return None

@@ -93,7 +93,8 @@ FACTS: dict[str, tuple[Facts, Facts]] = {
         Facts(prepare_ended=True, heartbeat_age=300, told="building"),
         Facts(prepare_ended=True, heartbeat_age=60, told="building"),
     ),
-    "clock-wrong": (Facts(clock_offset=-86400), Facts(clock_offset=-1.5)),
+    "clock-wrong": (Facts(clock_offset=-7200), Facts(clock_offset=-1.5)),
+    "clock-far-off": (Facts(clock_offset=-9e7), Facts(clock_offset=-7200)),
     "default-routes": (Facts(default_routes=2), Facts(default_routes=1)),
     "container-other-tag": (
         Facts(images=("mariadb:11.8",), wanted_image="mariadb:11.9"),

@@ -23,7 +23,7 @@ _SPEC.loader.exec_module(fixtures)
 EXCERPTS = fixtures.excerpts()
 FACTS = fixtures.FACTS
 ROWS = {row.id: row for row in TABLE}
-UNPROVEN = 163  # rows whose excerpt no real boot has given yet: lower this with every one that is replaced
+UNPROVEN = 165  # rows whose excerpt no real boot has given yet: lower this with every one that is replaced
 SOON = 100.0  # seconds: longer than any grace
 
 
@@ -60,6 +60,14 @@ def test_only_faults_of_the_cloud_are_tried_again():
 def test_all_twenty_known_launch_failures_have_a_cause():
     told = {number for row in TABLE for number in row.known}
     assert told | {13} == set(range(1, 21)), "13 is a failed image build, which build/causes.py explains"
+
+
+def test_the_page_names_the_rows_of_every_known_failure():
+    page = (Path(__file__).parents[2] / "docs" / "causes.md").read_text(encoding="utf-8")
+    for number in range(1, 21):
+        (line,) = [line for line in page.splitlines() if line.startswith(f"| {number} |")]
+        told = set(re.findall(r"`([a-z0-9-]+)`", line))
+        assert told == {row.id for row in TABLE if number in row.known}
 
 
 def test_a_failed_image_build_is_explained_too():
@@ -168,6 +176,47 @@ def test_the_deepest_cause_is_told_and_the_others_are_named():
     assert found.id == "pull-no-tag"
     assert found.also == ("prepare-failed", "agent-said-failed")
     assert "mariadb:11.9" in found.sentence
+
+
+CHAINS = {  # what shows -> what it comes from
+    "owner-missing": (
+        "cloud-init.py[WARNING]: Running module write_files (<module 'x'>) failed\n"
+        "OSError: Unknown user or group: \"getpwnam(): name not found: 'trove'\"\n",
+        "Connection failed: [Errno 111] ECONNREFUSED (retrying in 1 s)\n" * 5,
+    ),
+    "no-datasource": (
+        "[WARNING]: No instance datasource found! Likely bad things to come!\n",
+        "Failed to read config file directory: /etc/trove/conf.d\n" * 5,
+    ),
+    "metadata-unreachable": (
+        "Calling 'http://169.254.169.254/openstack' failed [1/120s]: timed out\nNo instance datasource found! "
+        "Likely bad things to come!\n",
+        "RuntimeError: Manager class not registered for datastore manager None\n" * 5,
+    ),
+    "user-data-yaml": (
+        "util.py[WARNING]: Failed loading yaml blob. Invalid format\nConsuming user data failed!\n",
+        "RuntimeError: Manager class not registered for datastore manager None\n" * 5,
+    ),
+    "disk-full": (
+        "Running module write_files (<module 'x'>) failed\nOSError: [Errno 28] No space left on device\n",
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("id", CHAINS)
+def test_of_a_chain_of_failures_the_first_is_told(id):
+    first, then = CHAINS[id]
+    assert verdict(Evidence({"cloud-init": (first,), "agent": (then,)})).id == id
+
+
+def test_an_agent_without_its_file_is_not_taken_for_a_broker_that_is_down():
+    """At its start oslo.messaging does not say where it tries to connect: without the file, to the guest itself."""
+    line = "2026-11-23 14:1{}:40.1 7 ERROR Connection failed: [Errno 111] ECONNREFUSED (retrying in 1 s)\n"
+    text = "".join(line.format(minute) for minute in range(5))
+    found = verdict(Evidence({"agent": (text,)}, Facts(cloud_init="done", guest_info=True, guest_config=False)))
+    assert found.id == "guest-config-missing"
+    assert "broker-refused" in found.also
 
 
 def test_a_broker_that_was_slow_and_then_came_is_no_cause():
