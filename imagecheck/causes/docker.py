@@ -108,7 +108,7 @@ ROWS = (
         "put the agent's user into the group docker", "docker-py, docker/api/client.py; moby, docker.socket",
         ("agent", "journal"), ("PermissionError(13", "permission denied while trying to connect to the Docker"),
         r"Connection aborted\.'?, PermissionError\(13, |permission denied while trying to connect to the Docker",
-        confidence="certain", fatal=True, times=2),
+        confidence="certain", fatal=True),
     Row("docker-unreachable", "service", "image", 42, "the agent finds no docker: {what}",
         "docker must be installed, enabled and started before the agent", "docker-py, docker/api/client.py",
         ("agent", "journal"), ("Error while fetching server API version",),

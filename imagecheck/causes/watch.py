@@ -51,7 +51,8 @@ class Watch:
         findings = self._findings(now)
         if not any(one.ends and not (one.row.unless and one.row.unless(self._facts)) for one in findings):
             return None
-        return judge.best(findings, self._facts)
+        # A fault that may still go away is not what ends this wait.
+        return judge.best([one for one in findings if one.ends or not one.row.fatal], self._facts)
 
     def so_far(self, now: float) -> Verdict:
         """What is known when the wait ends for another reason, a time-out say; "unknown" with the best evidence."""

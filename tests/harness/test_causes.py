@@ -249,6 +249,26 @@ def test_the_times_of_the_lines_count_when_a_log_is_read_late():
     assert found.retryable
 
 
+def test_what_may_still_go_away_is_not_told_as_the_end_of_a_wait():
+    watch = Watch()
+    refused = "2026-11-23 14:15:40.1 7 ERROR x Connection failed: [Errno 111] ECONNREFUSED (retrying in 1 s)\n"
+    ended = "Nov 23 14:15:41.1 g systemd[1]: docker.service: Start request repeated too quickly.\n"
+    assert watch.feed("agent", refused, 0.0) is None
+    found = watch.feed("journal", ended, 1.0)
+    assert found is not None
+    assert found.id == "docker-gave-up"
+    assert watch.so_far(1.0).id == "broker-refused"
+
+
+def test_one_refused_login_is_enough():
+    line = (
+        "2026-11-23 14:15:40.1 7 ERROR x AccessRefused: (0, 0): (403) ACCESS_REFUSED - Login was refused using PLAIN\n"
+    )
+    found = Watch().feed("agent", line, 0.0)
+    assert found is not None
+    assert (found.id, found.fault, found.retryable) == ("broker-login", "cloud", False)
+
+
 def test_a_few_tries_are_not_enough_to_end_a_wait():
     line = "2026-11-23 14:15:4{}.123 7 ERROR oslo [-] Connection failed: [Errno 111] ECONNREFUSED (retrying in 1 s)\n"
     assert Watch().feed("agent", "".join(line.format(second) for second in range(5)), 0.0) is None

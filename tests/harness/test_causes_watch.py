@@ -212,10 +212,11 @@ def test_a_fact_that_goes_away_in_time_ends_no_wait():
     watch = Watch()
     refused = Facts(dials={"b:5672": "[Errno 111] Connection refused"})
     watch.look(refused, 0.0)
+    assert watch.look(refused, 7.0) is None
+    watch.look(Facts(dials={"b:5672": ""}), 8.0)
     assert watch.look(refused, 10.0) is None
-    watch.look(Facts(dials={"b:5672": ""}), 12.0)
-    assert watch.look(refused, 20.0) is None
-    assert watch.look(refused, 36.0) is not None
+    assert watch.look(refused, 17.0) is None
+    assert watch.look(refused, 18.0) is not None
 
 
 def test_lines_bear_their_own_time():
