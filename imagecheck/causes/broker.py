@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from imagecheck.causes.row import Facts, Place, Row
 
 _LOGS: tuple[Place, ...] = ("agent", "journal", "console")
@@ -16,14 +18,17 @@ def _served(facts: Facts) -> str:
 
 
 def _dialled(facts: Facts, *words: str) -> str:
-    for broker, said in facts.dials.items():
-        if any(word in said.lower() for word in words) and not _served(facts):
-            return f"{broker}: {said}"
-    return ""
+    return "" if _served(facts) else _said(facts.dials, words)
 
 
 def _login(facts: Facts, *words: str) -> str:
-    for broker, said in facts.logins.items():
+    return "" if _served(facts) else _said(facts.logins, words)
+
+
+def _said(answers: Mapping[str, str], words: tuple[str, ...]) -> str:
+    if "" in answers.values():  # the agent goes round; one broker is enough
+        return ""
+    for broker, said in answers.items():
         if any(word in said.lower() for word in words):
             return f"{broker}: {said}"
     return ""
@@ -77,7 +82,8 @@ ROWS = (
         unless=_served, confidence="certain", fatal=True, times=2, grace=3, known=(1,)),
     Row("broker-is-localhost", "boot", "cloud", 64, "the agent looks for the broker in the guest itself: it got no "
         "transport_url", "trove-guestagent.conf is not there or not read: is guest_config on the taskmanager's host, "
-        "and injected_config_owner in the image?", "oslo.messaging 16.1, impl_rabbit.py (default host)", _LOGS,
+        "and injected_config_owner in the image?", "oslo.messaging 16.1, impl_rabbit.py (default host); at its start "
+        "it names no host, then only the missing file tells", _LOGS,
         ("AMQP server on localhost:", "AMQP server on 127.0.0.1:", "AMQP server on ::1:"),
         r"AMQP server on (?:localhost|127\.0\.0\.1|::1):\d{1,5} is unreachable", cleared=_UP, unless=_served,
         confidence="certain", fatal=True, times=2, grace=3, known=(3,)),
@@ -85,7 +91,7 @@ ROWS = (
         "name the broker by address in transport_url, or give the management network a name server",
         "getaddrinfo(3): EAI_NONAME, EAI_AGAIN", _LOGS, ("AMQP server on ", "Connection failed: "),
         _FAILED + r".{0,20}(?:Name or service not known|[Tt]emporary failure in name resolution"
-        r"|No address associated with hostname|ENOTFOUND|Lookup timed out"
+        r"|No address associated with hostname|No address found|ENOTFOUND|Lookup timed out"
         r"|failed to resolve broker hostname)", cleared=_UP, unless=_served,
         holds=lambda f: _dialled(f, "name or service not known", "name resolution", "no address associated"),
         fatal=True, times=3, grace=8, known=(1,)),
@@ -97,7 +103,8 @@ ROWS = (
         holds=lambda f: _dialled(f, "timed out", "no route to host", "unreachable", "timeout"), fatal=True, times=3,
         grace=8, known=(1,)),
     Row("broker-refused", "boot", "cloud", 56, "the broker's port refuses connections from the guest",
-        "is RabbitMQ running, and does it listen on that address? Does transport_url name the right port?",
+        "is RabbitMQ running, and does it listen on that address? Does transport_url name the right port? Is "
+        "trove-guestagent.conf in the guest? Without it the agent looks for the broker in the guest itself",
         "connect(2): ECONNREFUSED; oslo.messaging 16.1, impl_rabbit.py", _LOGS,
         ("AMQP server on ", "Connection failed: "),
         _FAILED + r".{0,20}(?:ECONNREFUSED|Connection refused)", cleared=_UP, unless=_served,
@@ -108,7 +115,7 @@ ROWS = (
         ("AMQP server on ", "Connection failed: "),
         _FAILED + r".{0,20}(?:ECONNRESET|Connection reset by peer|Server unexpectedly closed connection|Broken pipe"
         r"|RecoverableConnectionError|\(320\) CONNECTION_FORCED)",
-        cleared=_UP, unless=_served, fatal=True, times=4, grace=10, retry=True, known=(1,)),
+        cleared=_UP, unless=_served, fatal=True, times=3, grace=8, retry=True, known=(1,)),
     Row("broker-blocked", "boot", "cloud", 66, "the broker takes no messages: {what}",
         "RabbitMQ is low on memory or disk (`rabbitmqctl status`, alarms)",
         "RabbitMQ, connection.blocked; oslo.messaging 16.1, impl_rabbit.py", _LOGS,

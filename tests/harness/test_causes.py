@@ -260,6 +260,11 @@ def test_what_may_still_go_away_is_not_told_as_the_end_of_a_wait():
     assert watch.so_far(1.0).id == "broker-refused"
 
 
+def test_one_broker_of_several_is_enough():
+    dials = {"a:5672": "[Errno 111] Connection refused", "b:5672": ""}
+    assert ends_by(Facts(dials=dials, logins={"a:5672": "login refused", "b:5672": ""})) is None
+
+
 def test_one_refused_login_is_enough():
     line = (
         "2026-11-23 14:15:40.1 7 ERROR x AccessRefused: (0, 0): (403) ACCESS_REFUSED - Login was refused using PLAIN\n"
