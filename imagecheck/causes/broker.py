@@ -9,6 +9,7 @@ from imagecheck.causes.row import Facts, Place, Row
 _LOGS: tuple[Place, ...] = ("agent", "journal", "console")
 # At the agent's start oslo.messaging names no host ("Connection failed: ..."); later it does ("AMQP server on ...").
 _FAILED = r"(?:AMQP server on (?P<what>\S{1,100}) is unreachable: |Connection failed: )"
+_ERRNO = r"(?:\[Errno -?\d{1,4}\] )?"
 _UP = ("Reconnected to AMQP server on", "Starting datastore prepare", "Connected to AMQP server on")
 _GROUP = "check the route and the security group of the management network (management_security_groups), and the MTU"
 
@@ -90,7 +91,7 @@ ROWS = (
     Row("broker-name", "boot", "network", 60, "the guest cannot resolve the broker's name",
         "name the broker by address in transport_url, or give the management network a name server",
         "getaddrinfo(3): EAI_NONAME, EAI_AGAIN", _LOGS, ("AMQP server on ", "Connection failed: "),
-        _FAILED + r".{0,20}(?:Name or service not known|[Tt]emporary failure in name resolution"
+        _FAILED + _ERRNO + r"(?:Name or service not known|[Tt]emporary failure in name resolution"
         r"|No address associated with hostname|No address found|ENOTFOUND|Lookup timed out"
         r"|failed to resolve broker hostname)", cleared=_UP, unless=_served,
         holds=lambda f: _dialled(f, "name or service not known", "name resolution", "no address associated"),
@@ -98,7 +99,7 @@ ROWS = (
     Row("broker-timeout", "boot", "network", 57, "the guest's connections to the broker get no answer",
         _GROUP, "connect(2): ETIMEDOUT, EHOSTUNREACH; Trove, doc/source/admin/troubleshooting.rst", _LOGS,
         ("AMQP server on ", "Connection failed: "),
-        _FAILED + r".{0,20}(?:timed out|ETIMEDOUT|EHOSTUNREACH|No route to host|ENETUNREACH|Network is unreachable)",
+        _FAILED + _ERRNO + r"(?:timed out|ETIMEDOUT|EHOSTUNREACH|No route to host|ENETUNREACH|Network is unreachable)",
         cleared=_UP, unless=_served,
         holds=lambda f: _dialled(f, "timed out", "no route to host", "unreachable", "timeout"), fatal=True, times=3,
         grace=8, known=(1,)),
@@ -107,7 +108,7 @@ ROWS = (
         "trove-guestagent.conf in the guest? Without it the agent looks for the broker in the guest itself",
         "connect(2): ECONNREFUSED; oslo.messaging 16.1, impl_rabbit.py", _LOGS,
         ("AMQP server on ", "Connection failed: "),
-        _FAILED + r".{0,20}(?:ECONNREFUSED|Connection refused)", cleared=_UP, unless=_served,
+        _FAILED + _ERRNO + r"(?:ECONNREFUSED|Connection refused)", cleared=_UP, unless=_served,
         holds=lambda f: _dialled(f, "refused"), fatal=True, times=3, grace=8, retry=True, known=(1,)),
     Row("broker-lost", "boot", "cloud", 40, "the broker hangs up on the agent", "look at the broker's log; is it out "
         "of "

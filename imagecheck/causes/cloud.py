@@ -143,8 +143,8 @@ ROWS = (
         "add the endpoint, then restart trove-taskmanager: it keeps the old catalogue",
         "trove/common/exception.py NoServiceEndpoint; keystoneauth1 EndpointNotFound", _TROVE,
         ("Endpoint not found for service_type=", "endpoint for ", "EndpointNotFound"),
-        r"Endpoint not found for service_type=(?P<what>[\w-]{1,40})|(?:public|internal|admin) endpoint for "
-        r"(?P<other>[\w-]{1,40}) service|EndpointNotFound", confidence="certain"),
+        r"Endpoint not found for service_type=(?P<what>[\w-]{1,40})|endpoint for "
+        r"(?P<other>[\w-]{1,40}) service in|EndpointNotFound", confidence="certain"),
     Row("active-not-healthy", "service", "image", 10, "Trove calls the instance ACTIVE though the database does not "
         "serve", "ACTIVE says only that Nova is active and no task runs: look at the container and its log",
         "trove/instance/models.py SimpleInstance.status, 2025.1",
