@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from imagecheck import inside
-from imagecheck.tree import Tree
+from imagecheck.tree import Tree, breaks_off
 
 # Docker's PATH for images that set none (moby, oci/defaults.go).
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -96,8 +96,12 @@ class Container:
         if not named:
             return "the image names neither an entrypoint nor a command"
         server = str(next(iter((self.settings.get("config") or {}).get("Cmd") or []), ""))
-        if server in _SERVERS and self._program(server) is None:
-            return f"its server {server} is in none of its layers"
+        if server in _SERVERS:
+            binary = self._program(server)
+            if binary is None:
+                return f"its server {server} is in none of its layers"
+            if breaks_off(binary):
+                return f"its server {server} breaks off"
         found = self._program(named)
         if found is None:
             return f"its entrypoint {named} is in none of its layers"

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import re
 import stat
-import struct
 from collections.abc import Iterator
 
 from imagecheck import cloudinit, container, inside
-from imagecheck.tree import Tree
+from imagecheck.tree import Tree, breaks_off
 
 PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
@@ -64,13 +63,7 @@ def flaw(tree: Tree, file: str) -> str:
         return "is not executable"
     if not seen.st_size:
         return "is empty"
-    with place.open("rb") as stream:
-        head = stream.read(64)
-    if head[:5] == b"\x7fELF\x02" and len(head) == 64:
-        # ELF-64: the table of sections is what linkers put last (e_shoff, e_shentsize, e_shnum).
-        (offset,), (size, count) = struct.unpack_from("<Q", head, 40), struct.unpack_from("<HH", head, 58)
-        return "breaks off" if seen.st_size < offset + size * count else ""
-    return ""
+    return "breaks off" if breaks_off(place) else ""
 
 
 def docker_flaws(tree: Tree) -> list[str]:

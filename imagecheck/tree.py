@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import stat
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -112,3 +113,13 @@ class Tree:
         """Members that /etc/group names, by group."""
         lines = (line.split(":") for line in self.text("/etc/group").splitlines())
         return {parts[0]: set(filter(None, parts[3].split(","))) for parts in lines if len(parts) == 4}
+
+
+def breaks_off(file: Path) -> bool:
+    """Does a 64-bit ELF file end before its table of sections, which linkers put last (elf(5))? Others never do."""
+    with file.open("rb") as stream:
+        head = stream.read(64)
+    if head[:5] != b"\x7fELF\x02" or len(head) < 64:
+        return False
+    (offset,), (size, count) = struct.unpack_from("<Q", head, 40), struct.unpack_from("<HH", head, 58)
+    return bool(file.lstat().st_size < offset + size * count)

@@ -1,5 +1,6 @@
 """What an image needs to boot and serve and must not carry is read from its files, and wild files accuse nobody."""
 
+import hashlib
 import json
 import lzma
 import struct
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imagecheck import bootable, cloudinit, container, hygiene, runtime
+from imagecheck import bootable, cloudinit, container, hygiene, packages, runtime
 from imagecheck.tree import Tree
 
 PASSWD = "root:x:0:0::/root:/bin/sh\ntrove:x:100:101::/var/lib/trove:/bin/sh\n"
@@ -367,3 +368,27 @@ def test_a_certificate_is_judged_by_its_days(tree):
 def test_rubbish_in_place_of_a_certificate_is_told(tree):
     put(tree, "/etc/trove/ca.pem", "-----BEGIN CERTIFICATE-----\nA\n-----END CERTIFICATE-----\n")
     assert hygiene.certificates(tree, NOW) == ["/etc/trove/ca.pem: is no certificate"]
+
+
+# ---- packages
+
+
+def test_files_of_a_package_that_are_missing_empty_or_changed_are_told(tree):
+    files = {"usr/bin/a": b"program", "usr/lib/b.py": b"x = 1\n", "usr/lib/c.py": b"y = 1\n", "usr/lib/gone": b""}
+    sums = "".join(f"{hashlib.md5(data).hexdigest()}  {name}\n" for name, data in files.items())
+    put(tree, "/var/lib/dpkg/info/cloud-init.md5sums", sums + "0123  usr/share/doc/x\n0123  usr/lib/moved\n")
+    put(tree, "/var/lib/dpkg/info/vim.md5sums", "0123  usr/bin/vim\n")  # nobody lives by it
+    put(tree, "/var/lib/dpkg/diversions", "/usr/lib/moved\n/usr/lib/moved.distrib\nother\n")
+    for name, data in files.items():
+        put(tree, f"/{name}", data)
+    assert packages.damage(tree) == packages.Damage((), ())
+    put(tree, "/usr/bin/a", "")
+    put(tree, "/usr/lib/b.py", "x = 2  # patched\n")
+    (tree.root / "usr/lib/gone").unlink()
+    found = packages.damage(tree)
+    assert found.broken == ("/usr/bin/a (cloud-init): is empty", "/usr/lib/gone (cloud-init): is missing")
+    assert found.changed == ("/usr/lib/b.py",)
+
+
+def test_an_image_without_dpkg_is_not_judged(tree):
+    assert packages.damage(tree) == packages.Damage((), ())

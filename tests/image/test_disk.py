@@ -4,7 +4,7 @@ import stat
 
 import pytest
 
-from imagecheck import cloudinit, imagefile, inside
+from imagecheck import cloudinit, imagefile, inside, runtime
 
 pytestmark = pytest.mark.stage("disk")
 
@@ -139,6 +139,8 @@ def test_agent_owns_its_folders(disk, agent_unit):
         assert found is not None, f"{folder} is missing: create it, owned by {user}"
         assert stat.S_ISDIR(found.st_mode), f"{folder} is not a folder"
         assert account.uid in (0, found.st_uid), f"{folder} belongs to uid {found.st_uid}: give it to {user}"
+    closed = runtime.denied(disk.tree, user, "/tmp", 7)
+    assert not closed, f"{closed}: chmod 1777 /tmp"
 
 
 def test_agent_may_use_docker_and_sudo(disk, agent_unit):
@@ -155,6 +157,9 @@ def test_docker_is_enabled(disk):
     service, socket = (inside.unit(disk.tree, name) for name in ("docker.service", "docker.socket"))
     assert service is not None, "docker.service is not in the image: install docker"
     assert not service.masked, "docker.service is masked, and its socket alone starts nothing: systemctl unmask it"
+    needed = service.words("Unit.Requires") | service.words("Unit.Wants")
+    masked = [one.name for one in (inside.unit(disk.tree, name) for name in sorted(needed)) if one and one.masked]
+    assert "containerd.service" not in masked, "containerd.service is masked, and dockerd waits for it: unmask it"
     assert service.enabled or (socket and socket.enabled), (
         "docker.service and docker.socket are disabled: systemctl enable docker.service"
     )

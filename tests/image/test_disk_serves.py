@@ -2,9 +2,17 @@
 
 import pytest
 
-from imagecheck import container, inside, runtime
+from imagecheck import container, inside, packages, runtime
 
 pytestmark = pytest.mark.stage("disk")
+PARSE = """\
+import ast, sys
+for name in sys.argv[1:]:
+    try:
+        ast.parse(open(name, "rb").read())
+    except SyntaxError as error:
+        sys.exit(f"{name} is not Python any more: {error}")
+"""
 DATABASE_UID = 1001  # trove/common/cfg.py, database_service_uid
 
 
@@ -38,6 +46,15 @@ def test_agent_finds_its_programs(disk, agent_unit):
     """The programs that the agent calls to format and mount the data disk and to make users are there and whole."""
     found = runtime.agent_flaws(disk.tree, root=agent_unit.last("Service.User") in ("", "root"))
     assert not found, f"{'; '.join(found)}. Install the package that has it"
+
+
+def test_packages_are_whole(disk):
+    """The files of the packages that the guest lives by are there, whole, and Python where they should be."""
+    found = packages.damage(disk.tree)
+    assert not found.broken, f"{'; '.join(found.broken[:5])}. Install the package again"
+    if found.changed:  # patched by whoever built the image, or broken: Python itself tells
+        said = disk.host.run("/usr/bin/python3 -B -c %s " + "%s " * len(found.changed), PARSE, *found.changed)
+        assert said.rc == 0, f"{said.stderr.strip()}. Install the package again"
 
 
 def test_docker_is_complete(disk):
