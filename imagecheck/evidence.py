@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from imagecheck import progress, service
+from imagecheck import causes, progress, service
 from imagecheck.bare import Ground
 from imagecheck.cloud import network, nova, trove
 from imagecheck.errors import ImagecheckError
@@ -34,6 +34,16 @@ def save(folder: Folder, step: str, error: BaseException, ground: Ground | None)
                 elif entry.kind == "instance" and entry.id:
                     _instance(keep, ground, entry.id)
     return folder.evidence(step)
+
+
+def explain(folder: Path) -> causes.Verdict:
+    """What the evidence that was saved in ``folder`` shows; its id is "unknown" where no known cause fits."""
+    texts = {}
+    for file in sorted(folder.glob("*")):
+        with contextlib.suppress(OSError):
+            if file.is_file():
+                texts[file.name] = file.read_text(encoding="utf-8", errors="replace")
+    return causes.verdict(causes.evidence_from(texts))
 
 
 class _Keeper:

@@ -6,6 +6,7 @@ A step that breaks keeps its sentence. Whoever needs it next learns that it was 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import secrets
 import shutil
 import tempfile
@@ -102,13 +103,25 @@ class Road:
     def _keep_evidence(self, step: str, error: ImagecheckError) -> None:
         path = evidence.save(self.folder, step, error, self._made.get("cloud"))
         fault = Fault.of(error, str(path))
-        self.faults.append(fault if fault.step else Fault(step, fault.sentence, evidence=str(path)))
+        self.faults.append(
+            self._explained(fault if fault.step else Fault(step, fault.sentence, evidence=str(path)), path)
+        )
+
+    def _explained(self, fault: Fault, path: Path) -> Fault:
+        """The fault with the cause that its evidence shows; without one where none is known."""
+        found = evidence.explain(path)
+        if not found.known:
+            return fault
+        shown = (
+            f"{found.sentence} ({found.fault}, {found.confidence}). {found.where}: {found.seen}. Try: {found.remedy}"
+        )
+        return dataclasses.replace(fault, cause=shown)
 
     def check_failed(self, check: str, sentence: str, cause: str) -> None:
         """A check's assertion failed: keep what explains it and tell it with the faults of the road."""
         failure = StepFailed(check, f"does not hold: {sentence or cause}", seen=cause if sentence else "")
         path = evidence.save(self.folder, check, failure, self._made.get("cloud"))
-        self.faults.append(Fault.of(failure, str(path)))
+        self.faults.append(self._explained(Fault.of(failure, str(path)), path))
 
     # ---- the image
 

@@ -64,6 +64,7 @@ class Fault:
     seen: str = ""
     remedy: str = ""
     evidence: str = ""
+    cause: str = ""  # what the evidence shows, where a known cause fits (imagecheck/causes)
 
     @classmethod
     def of(cls, error: BaseException, evidence: str = "") -> Fault:

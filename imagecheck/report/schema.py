@@ -115,6 +115,7 @@ def _fault(fault: Fault) -> dict[str, str]:
     return {
         "step": fault.step,
         "sentence": fault.sentence,
+        "cause": fault.cause,
         "seen": fault.seen,
         "remedy": fault.remedy,
         "evidence": fault.evidence,

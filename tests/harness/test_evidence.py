@@ -41,3 +41,16 @@ def test_a_fault_is_saved_private_and_redacted(tmp_path):
     assert file.name == "fault.txt"
     assert file.read_text() == "Nova server: said ***\n"
     assert (file.stat().st_mode & 0o777, path.stat().st_mode & 0o777) == (0o600, 0o700)
+
+
+def test_saved_evidence_names_its_cause_or_none(tmp_path):
+    (tmp_path / "fault.txt").write_text("Trove instance: waited 1200 s\n")
+    (tmp_path / "trove-agent.log").write_text("2026-11-23 14:29:46.112 374 INFO trove.cmd.guest [-] Creating user\n")
+    assert not evidence.explain(tmp_path).known
+    (tmp_path / "trove-agent-journal.txt").write_text(
+        "Nov 23 14:29:46 g trove-guestagent[3]: RuntimeError: Manager class not registered for datastore manager None\n"
+    )
+    found = evidence.explain(tmp_path)
+    assert found.known
+    assert "guest_info.conf" in found.sentence + found.remedy
+    assert not evidence.explain(tmp_path / "nowhere").known
