@@ -64,6 +64,7 @@ def build(definition: Definition, *, rebuild: bool = False, yes: bool = False) -
         return fetch.fetch(fetch.parse(definition.image_source, definition.sha256), fetched())
     if why := obstacle(definition):
         raise StepFailed(dib.STEP, why)
+    _images()  # what is found out about archives is kept there from the first time on
     made = recipe(definition)
     if not rebuild and (found := cached(definition, made)):
         progress.note(f"{definition.name}: unchanged, taken from {found.path.parent}")
