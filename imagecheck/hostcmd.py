@@ -9,16 +9,19 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 from imagecheck.errors import StepFailed, UsageError
 from imagecheck.redact import redact
 
 _TAIL = 8  # lines of output that a failure shows
+_LOOK = 1.0  # seconds between two looks at whether a silent command still runs
 _GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 _SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # where an ordinary user's PATH does not look
 
@@ -122,32 +125,68 @@ def stream(
 
     Returns the exit code. ``on_line`` may raise to end the command at once. Otherwise as `run`.
     """
-    tail: deque[str] = deque(maxlen=_TAIL)
-    late = threading.Event()
+    with start(argv, step=step, env=env, cwd=cwd) as under_way:
+        return under_way.follow(on_line, check=check, timeout=timeout)
+
+
+class Started:
+    """A command that runs beside this process; what it says is kept until somebody follows it."""
+
+    def __init__(self, argv: Sequence[str | os.PathLike[str]], step: str, process: subprocess.Popen[bytes]) -> None:
+        self.at = time.monotonic()  # when the line that is being followed was said
+        self._argv, self._step, self._process = argv, step, process
+        self._said: SimpleQueue[tuple[float, bytes]] = SimpleQueue()
+        threading.Thread(target=self._listen, name="imagecheck-listen", daemon=True).start()
+
+    def _listen(self) -> None:
+        # Closed here alone: to close what another thread reads would wait for that thread.
+        if self._process.stdout is None:
+            return
+        with self._process.stdout as said:
+            for raw in said:
+                self._said.put((time.monotonic(), raw))
+        self._said.put((time.monotonic(), b""))
+
+    def follow(self, on_line: Callable[[str], None], *, check: bool = True, timeout: float | None = None) -> int:
+        """Give each line to ``on_line`` until the command ends; its exit code. ``timeout`` counts from now."""
+        tail: deque[str] = deque(maxlen=_TAIL)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            if deadline is not None and time.monotonic() > deadline:
+                _kill(self._process)
+                raise _failed(self._argv, self._step, f"did not end within {timeout:g} s", list(tail))
+            try:
+                self.at, raw = self._said.get(timeout=_LOOK if deadline is None else _left(deadline))
+            except Empty:
+                if self._process.poll() is not None:
+                    break  # a daemon that it left behind holds the output open
+                continue
+            if not raw:
+                break
+            line = _text(raw).rstrip("\r\n")
+            tail.append(line)
+            on_line(line)
+        code = self._process.wait()
+        if check and code != 0:
+            raise _failed(self._argv, self._step, _ending(code), list(tail))
+        return code
+
+
+def _left(deadline: float) -> float:
+    return min(_LOOK, max(0.0, deadline - time.monotonic()) + 0.001)
+
+
+@contextmanager
+def start(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    step: str = "",
+    env: Mapping[str, str] | None = None,
+    cwd: str | os.PathLike[str] | None = None,
+) -> Iterator[Started]:
+    """Start a command for `Started.follow`; it and its children are ended when the body ends before it has."""
     with _process(argv, step, env, cwd, stdin=False, merge=True) as process:
-
-        def expire() -> None:
-            late.set()
-            _kill(process)
-
-        timer = threading.Timer(timeout, expire) if timeout is not None else None
-        if timer:
-            timer.daemon = True
-            timer.start()
-        try:
-            for raw in process.stdout or ():
-                line = _text(raw).rstrip("\r\n")
-                tail.append(line)
-                on_line(line)
-            process.wait()
-        finally:
-            if timer:
-                timer.cancel()
-    if late.is_set():
-        raise _failed(argv, step, f"did not end within {timeout:g} s", list(tail))
-    if check and process.returncode != 0:
-        raise _failed(argv, step, _ending(process.returncode), list(tail))
-    return process.returncode
+        yield Started(argv, step, process)
 
 
 @contextmanager
@@ -185,7 +224,7 @@ def _process(
         _kill(process)
         raise
     finally:
-        for pipe in (process.stdin, process.stdout, process.stderr):
+        for pipe in (process.stdin, None if merge else process.stdout, process.stderr):
             if pipe:
                 with contextlib.suppress(OSError):
                     pipe.close()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
+import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -136,22 +136,45 @@ def _build(made: Recipe, rebuild: bool) -> ImageFile:
 
 
 def _call_by_call(made: Recipe, work: Path, log: Path, rebuild: bool) -> list[dib.Built]:
-    built: list[dib.Built] = []
-    base: Path | None = None
-    for number, (layer, key) in enumerate(zip(made.layers, made.keys, strict=True)):
-        place = work / str(number)
+    *below, last = made.layers
+    places = [work / str(number) for number in range(len(made.layers))]
+    for place in places:
         place.mkdir()
-        one = _kept(made, key) if layer.kind == "tar" and not rebuild else None
-        if one is not None:
-            progress.note(f"{layer.title}: unchanged, taken from {one.image}")
-        else:
-            with progress.phase(f"{layer.title}") if len(made.layers) > 1 else contextlib.nullcontext():
-                one = dib.run(made.definition, layer, place, _images() / "cache", log, base)
-            if layer.kind == "tar":
-                one = _keep(made, key, layer, one, work)
-        base = one.image
-        built.append(one)
-    return built
+    cache = _images() / "cache"
+    if not below:
+        return [dib.run(made.definition, last, places[0], cache, log)]
+    guest, key = below[0], made.keys[0]
+    found = None if rebuild else _kept(made, key)
+    if found is not None:
+        progress.note(f"{guest.title}: unchanged, taken from {found.image}")
+    # Begun beside the guest, of which it needs nothing before its container is made.
+    with (
+        _told_later(work / "guest") as tell,
+        dib.start(made.definition, last, places[1], cache, found.image if found else work / "guest") as call,
+    ):
+        if found is None:
+            with progress.phase(guest.title):
+                one = dib.run(made.definition, guest, places[0], cache, log)
+            found = _keep(made, key, guest, one, work)
+            tell(found.image)
+        with progress.phase(last.title):
+            return [found, call.finish(log)]
+
+
+def _write(descriptor: int, text: str) -> None:
+    os.write(descriptor, text.encode())  # less than a pipe's buffer, so it is written whole
+
+
+@contextmanager
+def _told_later(pipe: Path) -> Iterator[Callable[[Path], None]]:
+    """A named pipe for the name of a file that is still to be made; who reads it gets nothing when none came of it."""
+    os.mkfifo(pipe, 0o600)
+    # Both ends: neither side waits for the other to open it, and one that has died is no reason to hang.
+    descriptor = os.open(pipe, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        yield lambda made: _write(descriptor, f"{made}\n")
+    finally:
+        os.close(descriptor)
 
 
 def kept(made: Recipe, number: int) -> bool:

@@ -6,7 +6,8 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +60,7 @@ def environment(definition: Definition, layer: Layer, work: Path, cache: Path, b
         "ELEMENTS_PATH": os.pathsep.join(str(folder) for folder in layer.search if folder != elements.dib_elements()),
         "HOME": str(work),  # root's own ~/.cache stays as it is
         "PATH": os.pathsep.join([str(work / "bin"), str(Path(sys.executable).parent), path]),
+        "PYTHONPATH": str(SHIMS / "python"),
         "TMPDIR": "",  # mktemp -t would take it before TMP_DIR; and the chroot has no such folder
         "TMP_DIR": str(work / "tmp"),
     }
@@ -81,43 +83,63 @@ def run(definition: Definition, layer: Layer, work: Path, cache: Path, log: Path
 
     Raises StepFailed naming the phase, the hook and its last lines.
     """
+    with start(definition, layer, work, cache, base) as call:
+        return call.finish(log)
+
+
+class Call:
+    """A disk-image-create under way in ``work``, with or without somebody who looks."""
+
+    def __init__(self, layer: Layer, work: Path, under_way: hostcmd.Started) -> None:
+        self._layer, self._work, self._under_way = layer, work, under_way
+
+    def finish(self, log: Path) -> Built:
+        """See it to its end, with progress. What it did before somebody looked counts for no phase."""
+        seen = Progress(clock=lambda: self._under_way.at, counts_from=time.monotonic())
+        with contextlib.ExitStack() as stack, log.open("a", encoding="utf-8") as full:
+            shown = stack.enter_context(contextlib.ExitStack())
+            under_way = shown.enter_context(progress.phase(seen.title))
+
+            def line(text: str) -> None:
+                nonlocal under_way
+                full.write(redact(text) + "\n")
+                before = seen.phase
+                if not seen.line(text):
+                    return
+                if seen.phase != before:
+                    shown.close()
+                    under_way = shown.enter_context(progress.phase(seen.title))
+                under_way.update(seen.hook)
+
+            try:
+                self._under_way.follow(line, timeout=DEADLINE)
+            except StepFailed as failed:
+                raise _explain(seen, log, failed) from failed
+        seen.end()
+        image = self._work / f"image.{self._layer.kind}"
+        if not image.is_file():
+            raise StepFailed(STEP, f"disk-image-create ended well but left no {image.name}", remedy=f"read {log}")
+        known = {phase: seen.phases[phase] for phase in PHASES if phase in seen.phases}
+        return Built(image, known | seen.phases, seen.hooks)
+
+
+@contextlib.contextmanager
+def start(definition: Definition, layer: Layer, work: Path, cache: Path, base: Path | None) -> Iterator[Call]:
+    """Start building one layer in ``work`` (an empty folder); it is ended when the body ends before it has.
+
+    ``base`` may be a named pipe that brings the guest's name once there is one: `hand_over`.
+    """
     (work / "tmp").mkdir()
     (work / "container").mkdir()
     _private_programs(work / "bin")
     cache.mkdir(parents=True, exist_ok=True)
-    seen = Progress()
-    with contextlib.ExitStack() as stack, log.open("a", encoding="utf-8") as full:
-        shown = stack.enter_context(contextlib.ExitStack())
-        under_way = shown.enter_context(progress.phase(seen.title))
-
-        def line(text: str) -> None:
-            nonlocal under_way
-            full.write(redact(text) + "\n")
-            before = seen.phase
-            if not seen.line(text):
-                return
-            if seen.phase != before:
-                shown.close()
-                under_way = shown.enter_context(progress.phase(seen.title))
-            under_way.update(seen.hook)
-
-        try:
-            hostcmd.stream(
-                command(layer, work / "image"),
-                line,
-                timeout=DEADLINE,
-                step=STEP,
-                env=environment(definition, layer, work, cache, base),
-                cwd=work,
-            )
-        except StepFailed as failed:
-            raise _explain(seen, log, failed) from failed
-    seen.end()
-    image = work / f"image.{layer.kind}"
-    if not image.is_file():
-        raise StepFailed(STEP, f"disk-image-create ended well but left no {image.name}", remedy=f"read {log}")
-    known = {phase: seen.phases[phase] for phase in PHASES if phase in seen.phases}
-    return Built(image, known | seen.phases, seen.hooks)
+    with hostcmd.start(
+        command(layer, work / "image"),
+        step=STEP,
+        env=environment(definition, layer, work, cache, base),
+        cwd=work,
+    ) as under_way:
+        yield Call(layer, work, under_way)
 
 
 def _explain(seen: Progress, log: Path, failed: StepFailed) -> StepFailed:

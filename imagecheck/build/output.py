@@ -40,10 +40,14 @@ TAIL = 8  # lines of a failed hook's output that are shown
 
 
 class Progress:
-    """Feed every line to ``line``; read ``phases`` and ``hooks`` (seconds) afterwards."""
+    """Feed every line to ``line``; read ``phases`` and ``hooks`` (seconds) afterwards.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    ``counts_from``: the moment of ``clock`` before which no phase counts (a build that began beside another one).
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, counts_from: float = 0.0) -> None:
         self._clock = clock
+        self._counts_from = counts_from
         self.phase = "root"
         self.hook = ""
         self.phases: dict[str, float] = {}
@@ -81,7 +85,8 @@ class Progress:
     def end(self) -> None:
         """The phase under way is over."""
         now = self._clock()
-        self.phases[self.phase] = round(self.phases.get(self.phase, 0.0) + now - self._since, 2)
+        took = max(0.0, now - max(self._since, self._counts_from))
+        self.phases[self.phase] = round(self.phases.get(self.phase, 0.0) + took, 2)
         self._since = now
 
     @property

@@ -127,7 +127,7 @@ docker-preload: dockerd does not start"""),
     # real: a build with a path that is not there
     ("licensed database", "extra-data", "60-datastore-package",
      "datastore-package: /srv/acme (DATASTORE_PKG_LOCATION) is not there or cannot be read"),
-    ("container version", "extra-data", "50-container-from-packages",
+    ("container version", "root", "02-container-from-packages",
      "container-from-packages: the tag asks for version 11.4, the suite has 11.8.3: change DIB_CONTAINER"),
     # real, all three: without the right to it
     ("may not mount", "root", "08-debootstrap", "mount: /x/small: must be superuser to use mount."),

@@ -18,8 +18,12 @@ from imagecheck import paths
 ELEMENTS = paths.shipped("elements")
 TOOL = ELEMENTS / "docker-preload" / "docker_archive.py"
 HOOKS = {
-    name: next((ELEMENTS / name / "extra-data.d").iterdir())
-    for name in ("container-from-packages", "container-from-registry", "container-from-archive")
+    name: next((ELEMENTS / name / folder).iterdir())
+    for name, folder in (
+        ("container-from-packages", "root.d"),
+        ("container-from-registry", "extra-data.d"),
+        ("container-from-archive", "extra-data.d"),
+    )
 }
 SETTINGS = {"Entrypoint": ["start"], "Cmd": ["served"], "Volumes": {"/data": {}}}
 
