@@ -62,9 +62,9 @@ def build(definition: Definition, *, rebuild: bool = False, yes: bool = False) -
         from imagecheck import fetch  # loads requests, which an unchanged definition does not need
 
         return fetch.fetch(fetch.parse(definition.image_source, definition.sha256), fetched())
+    _images()  # what `obstacle` finds out about archives is kept there from the first time on
     if why := obstacle(definition):
         raise StepFailed(dib.STEP, why)
-    _images()  # what is found out about archives is kept there from the first time on
     made = recipe(definition)
     if not rebuild and (found := cached(definition, made)):
         progress.note(f"{definition.name}: unchanged, taken from {found.path.parent}")

@@ -88,11 +88,11 @@ def built(element: str, tag: str, folder: Path, **more: str):
         "DIB_PYTHON_EXEC": sys.executable, "DIB_CONTAINER": tag, "DIB_CONTAINER_CARRIED": "pulled",
         "DIB_CONTAINER_OUT": str(out), "DIB_CONTAINER_CACHE_HOURS": "1", "DIB_CONTAINER_EXPIRED_ARCHIVE": "0", **more,
     }  # fmt: skip
-    hook = hooks / "root.d" / "02-container-from-packages"
-    done = subprocess.run([hook], env=env, capture_output=True, text=True, check=False, timeout=900)
-    if "does not have a Release file" in done.stderr:
-        pytest.skip("the archive in use has no sid")
-    assert done.returncode == 0, done.stderr[-3000:]
+    for hook in ("root.d/02-container-from-packages", "extra-data.d/50-container-from-packages"):
+        done = subprocess.run([hooks / hook], env=env, capture_output=True, text=True, check=False, timeout=900)
+        if "does not have a Release file" in done.stderr:
+            pytest.skip("the archive in use has no sid")
+        assert done.returncode == 0, done.stderr[-3000:]
     root = folder / "root"
     with tarfile.open(out / "container.tar") as archive:
         (image,) = json.load(archive.extractfile("manifest.json"))
