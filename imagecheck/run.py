@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from imagecheck import __version__, bare, broker, build, database, evidence, measure, progress, service
+from imagecheck import __version__, bare, broker, build, database, evidence, measure, operations, progress, service
 from imagecheck.bare import Ground
 from imagecheck.build import cleanup as build_cleanup
 from imagecheck.choice import Choice
@@ -292,24 +292,24 @@ class Road:
 
     def stopped(self) -> Operation:
         """The database stopped through Trove."""
-        return self._operation("stop", service.stop)
+        return self._operation("stop", operations.stop)
 
     def started(self) -> Operation:
         """The database started again after the stop."""
         self.stopped()
-        return self._operation("start", service.start)
+        return self._operation("start", operations.start)
 
     def restarted(self) -> Operation:
         """The database restarted through Trove."""
-        return self._operation("restart", service.restart)
+        return self._operation("restart", operations.restart)
 
     def rebooted(self) -> Operation:
         """The server rebooted through Trove."""
-        return self._operation("reboot", service.reboot)
+        return self._operation("reboot", operations.reboot)
 
     def nova_rebooted(self) -> Operation:
         """The server rebooted by Nova, behind Trove's back."""
-        return self._operation("reboot by Nova", service.nova_reboot)
+        return self._operation("reboot by Nova", operations.nova_reboot)
 
     def deleted(self) -> Gone:
         """The instance deleted by its owner: the end of the road, nothing works on it afterwards."""

@@ -224,4 +224,5 @@ def test_lines_bear_their_own_time():
     assert stamp("2026-11-23 14:15:40.500 7 ERROR x") == 14 * 3600 + 15 * 60 + 40.5
     assert stamp("Nov 23 00:00:01.250000 host x") == 1.25
     assert stamp("2026-11-23 14:15:40,500 - util.py") == 14 * 3600 + 15 * 60 + 40.5
+    assert stamp("2026-11-23T14:15:40.500123+0000 guest dockerd[7]: x") == 14 * 3600 + 15 * 60 + 40.500123
     assert stamp("no time at all") is None
