@@ -138,6 +138,7 @@ class Follower:
         self._pending = 0.0  # since when an answer is waited for; 0: none is
         self._next = 0.0
         self._cost = 0.0
+        self._answered = False  # on this connection
         self._known = {"agent": 0, "init": 0, "output": 0, "log": 0}
         if from_now:
             self._known = dict.fromkeys(self._known, -1)
@@ -183,7 +184,7 @@ class Follower:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 os.set_blocking(pipe.fileno(), False)
-        self._said, self._pending, self._cost = b"", 0.0, 0.0
+        self._said, self._pending, self._cost, self._answered = b"", 0.0, 0.0, False
         self._send(self._script)
         self._next = now
         return True
@@ -201,7 +202,7 @@ class Follower:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 if process.wait(1) == SSH_FAILED:
                     self._guest.close()  # a master of the boot before would keep us from getting in again
-                else:
+                elif not self._answered:
                     self._next = now + REFUSED
         process.kill()
         process.wait()
@@ -281,7 +282,7 @@ class Follower:
             dials=dials,
             cost=_cpu(parts.get("cost", ("", b""))[1]),
         )
-        self._boot = look.boot_id
+        self._boot, self._answered = look.boot_id, True
         self._pending, self.fresh = 0.0, now
         took, self._cost = look.cost - self._cost, look.cost
         self._next = now + min(SELDOM, max(EVERY, took / SHARE))
