@@ -1,12 +1,14 @@
 """The watchdog of every wait for a guest: it reads what guest and cloud say meanwhile and ends the wait at the cause.
 
 `causes.Watch` judges, this reads: Nova's console and fault, Trove's, the broker's queue, and, once SSH answers, the
-guest's journal, logs and states. A `waits.Guard`; nothing in it waits but the last look after a fault.
+guest's journal, logs and states. A `waits.Guard`; nothing in it waits but the last look after a fault: Nova asks its
+hypervisor for a console over the broker, so that with a broker that is down the answer takes minutes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -24,7 +26,7 @@ from imagecheck.guest.follow import LATE, Follower, Look
 from imagecheck.guest.ssh import Guest
 
 OUTSIDE, ALSO_INSIDE = 5.0, 10.0  # seconds between two looks at the cloud: alone, and while the guest tells by itself
-LAST_LOOK = 15.0  # seconds that a guest gets to explain a wait that is over
+LAST_LOOK = 15.0  # seconds that guest and cloud get to explain a wait that is over
 _OFF = ("disabled", "masked", "masked-runtime")  # systemctl(1), UnitFileState
 
 
@@ -63,6 +65,7 @@ class Watchdog:
         self._unasked = False
         self._console_bytes: int | None = None
         self._began = self._next = time.monotonic()
+        self._outside: Outside | None = None
         self._faults: set[str] = set()
         self.boot = ""  # id of the boot in which this began
         self.cost = 0.0  # seconds of the guest's CPU that the last connection's questions took
@@ -124,33 +127,37 @@ class Watchdog:
         answer = self._follower.tick() if self._follower else None
         if answer:
             self._take(answer, now)
-        if now >= self._next:
-            self._outside(now)
-            fresh = self._follower is not None and now - self._follower.fresh < OUTSIDE + ALSO_INSIDE
-            self._next = time.monotonic() + (ALSO_INSIDE if fresh else OUTSIDE)
-        elif not answer:
+        if self._outside is None and now >= self._next and self._server_id:
+            self._outside = Outside(self._cloud, self._server_id)
+            self._outside.start()
+        if not self._told_outside(now) and not answer:
             return None  # nothing new; a prompt counts only where the console was read again
         self._watch.look(self._facts(now), now)
         return self._watch.verdict(now)
 
-    def _outside(self, now: float) -> None:
-        if not self._server_id:
-            return
-        with contextlib.suppress(ImagecheckError):  # a server that is not there yet, a cloud with hiccups
-            self.saw_server(nova.show(self._cloud, self._server_id))
-        with contextlib.suppress(ImagecheckError):
-            text = nova.console(self._cloud, self._server_id)
+    def _told_outside(self, now: float) -> bool:
+        """Take what the cloud has answered; False while it has not."""
+        outside = self._outside
+        if outside is None or outside.is_alive():
+            return False
+        self._outside = None
+        fresh = self._follower is not None and now - self._follower.fresh < OUTSIDE + ALSO_INSIDE
+        self._next = now + (ALSO_INSIDE if fresh else OUTSIDE)
+        if outside.server:
+            self.saw_server(outside.server)
+        if outside.console is not None:
             if self._from_now and self._console_bytes is None:
-                self._watch.join(text)
+                self._watch.join(outside.console)
             else:
-                self._watch.console(text, now)
-            self._console_bytes = len(text)
+                self._watch.console(outside.console, now)
+            self._console_bytes = len(outside.console)
         if not self._unasked:
             try:
                 queue = self._broker.queue(self._guest_id)
                 self._queue, self._consumers = queue is not None, queue.consumers if queue else 0
             except BrokerUnreachable:
                 self._unasked, self._queue, self._consumers = True, None, None
+        return True
 
     def _take(self, answer: Look, now: float) -> None:
         self._inside = answer
@@ -169,22 +176,24 @@ class Watchdog:
             self._watch.feed("nova" if place == "nova" else "trove", text, time.monotonic())
 
     def _last_look(self) -> Verdict:
-        follower = self._follower
-        if follower is not None and follower.fresh:
+        follower = self._follower if self._follower and self._follower.fresh else None
+        wanted = {"guest" if follower else "", "cloud" if self._server_id else ""} - {""}
+        self._next = 0.0
+        if follower:
             follower.soon()
 
-            def told() -> waits.Ready[None] | waits.NotYet:
-                if answer := follower.tick():
-                    self._take(answer, time.monotonic())
-                    return waits.Ready(None)
-                return waits.NotYet("no answer")
+        def told() -> waits.Ready[None] | waits.NotYet:
+            self._look()
+            if self._outside is None:
+                wanted.discard("cloud")
+            if follower and follower.fresh >= began:
+                wanted.discard("guest")
+            return waits.NotYet(f"no answer of {' and '.join(wanted)}") if wanted else waits.Ready(None)
 
-            with contextlib.suppress(waits.TimedOut):
-                waits.until(told, reason="the guest's last words", deadline=LAST_LOOK, interval=0.2)
-        now = time.monotonic()
-        self._outside(now)
-        self._watch.look(self._facts(now), now)
-        return self._watch.so_far(now)
+        began = time.monotonic()
+        with contextlib.suppress(waits.TimedOut):
+            waits.until(told, reason="the last words of guest and cloud", deadline=LAST_LOOK, interval=0.2)
+        return self._watch.so_far(time.monotonic())
 
     # ---- facts
 
@@ -207,6 +216,22 @@ class Watchdog:
                 ages = (time.time() - heard, facts.get("agent_up") or 0.0, now - self._began)
                 facts["heartbeat_age"] = min(ages)
         return Facts(**facts)
+
+
+class Outside(threading.Thread):
+    """One look at the cloud, beside the wait."""
+
+    def __init__(self, cloud: Cloud, server_id: str) -> None:
+        super().__init__(name="imagecheck-watchdog", daemon=True)
+        self._cloud, self._server_id = cloud, server_id
+        self.server: nova.Server | None = None
+        self.console: str | None = None
+
+    def run(self) -> None:
+        with contextlib.suppress(ImagecheckError):  # a server that is not there yet, a cloud with hiccups
+            self.server = nova.show(self._cloud, self._server_id)
+        with contextlib.suppress(ImagecheckError):
+            self.console = nova.console(self._cloud, self._server_id)
 
 
 def of_guest(look: Look, unit: str, guest_id: str) -> dict[str, Any]:

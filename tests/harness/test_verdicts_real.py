@@ -116,13 +116,16 @@ def start_again(guest, fault):
 def test_a_wrong_password_is_named(guest, record_property):
     def walk():
         inside = bare.login(guest.ground, guest.boot, guest.ground.key, Edges())
-        bare.observe_agent(guest.ground, guest.boot, inside, Edges())
+        try:
+            bare.observe_agent(guest.ground, guest.boot, inside, Edges())
+        finally:
+            inside.forget()
 
     with pytest.raises(StepFailed) as told:
         walk()
     at = time.time()
     guest.ssh.wait(deadline=120)
-    judged(guest, record_property, "password", told.value, at, 0.0)
+    judged(guest, record_property, "login", told.value, at, 0.0)
     assert told.value.cause.id == "broker-login"
     assert told.value.cause.fault == "cloud"
     assert "not-the-password" not in str(told.value)

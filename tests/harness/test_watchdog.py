@@ -17,7 +17,7 @@ from imagecheck.errors import StepFailed
 from imagecheck.guest.follow import Look
 from imagecheck.launch.collect import Edges
 from imagecheck.waits import NotYet, Ready
-from imagecheck.watchdog import Watchdog, of_guest
+from imagecheck.watchdog import Watchdog
 
 UNIT = "trove-guestagent.service"
 LOGIN = (
@@ -114,6 +114,7 @@ def world(monkeypatch):
     monkeypatch.setattr(watchdog, "time", one)
     monkeypatch.setattr(watchdog, "Follower", Inside)
     monkeypatch.setattr(watchdog, "LAST_LOOK", 0.0)
+    monkeypatch.setattr(watchdog.Outside, "start", watchdog.Outside.run)  # an answer at once
     monkeypatch.setattr(nova, "show", one.show)
     monkeypatch.setattr(nova, "console", one.console)
     return one
@@ -260,6 +261,16 @@ def test_a_cloud_that_does_not_answer_is_no_reason_to_end_a_wait(world, make):
     assert wait(world, make(), probe=lambda: answers.pop(0)).value == "yes"
 
 
+def test_a_cloud_that_hangs_does_not_hold_up_what_the_guest_says(world, make, monkeypatch):
+    """With RabbitMQ down Nova takes minutes to say that it cannot read a console; the agent says it in seconds."""
+    monkeypatch.setattr(watchdog.Outside, "start", lambda _: None)
+    monkeypatch.setattr(watchdog.Outside, "is_alive", lambda _: True)
+    watch = make()
+    watch.enter(None)
+    world.answers = [dataclasses.replace(GOOD, texts=NO_TEXT | {"agent": LOGIN})]
+    assert failure(world, watch).cause.id == "broker-login"
+
+
 # ---- operations on a guest that has a history
 
 
@@ -343,63 +354,7 @@ def test_a_restart_storm_of_the_database_under_trove_is_named_at_once(world, mak
 until = waits.until
 
 
-# ---- facts
-
-
-def test_a_good_guest_gives_good_facts():
-    facts = of_guest(dataclasses.replace(GOOD, container=container(Running=True)), UNIT, "g-1")
-    wanted = {
-        "agent_active": "active", "agent_up": 10.0, "agent_restarts": 0, "agent_enabled": True, "agent_loaded": True,
-        "guest_info": True, "guest_config": True, "guest_id_fits": True, "cloud_init": "done", "clock_offset": 0.0,
-        "datasource": "DataSourceConfigDrive", "docker_active": "active", "container": "running", "container_up": 20.0,
-        "default_routes": 1, "free": 10**9,
-    }  # fmt: skip
-    assert {name: facts[name] for name in wanted} == wanted
-
-
-@pytest.mark.parametrize(
-    ("change", "name", "value"),
-    [
-        ({"result": {"v1": {"errors": ["x"]}}}, "cloud_init", "error"),
-        ({"result": None}, "cloud_init", "running"),
-        ({"result": None, "stages": {}}, "cloud_init", "not run"),
-        ({"disabled": True}, "cloud_init", "disabled"),
-        ({"guest_id": None}, "guest_info", False),
-        ({"guest_id": "other"}, "guest_id_fits", False),
-        ({"guest_id": ""}, "guest_id_fits", None),
-        ({"wall": 1_699_996_400.0}, "clock_offset", -3599.0),
-        ({"wall": 1_700_007_201.0}, "clock_offset", 7200.0),
-        ({"wall": 1_700_000_001.0}, "clock_offset", 0.0),
-        ({"units": {UNIT: {"LoadState": "not-found"}}}, "agent_loaded", False),
-        ({"units": {UNIT: {"LoadState": "masked", "UnitFileState": "masked"}}}, "agent_enabled", False),
-        ({"units": {}}, "agent_active", ""),
-        ({"prepare_start": 1_699_999_990.0}, "prepare_for", 10.0),
-    ],
-)
-def test_each_fact_is_read_where_it_stands(change, name, value):
-    assert of_guest(dataclasses.replace(GOOD, **change), UNIT, "g-1")[name] == value
-
-
-@pytest.mark.parametrize(
-    ("state", "name"),
-    [
-        ({"Running": True}, "running"),
-        ({"Running": True, "Restarting": True}, "restarting"),
-        ({"Running": True, "Paused": True}, "paused"),
-        ({"Dead": True}, "dead"),
-        ({"RemovalInProgress": True, "Dead": True}, "removing"),
-        ({}, "exited"),
-        ({"StartedAt": "0001-01-01T00:00:00Z"}, "created"),
-    ],
-)
-def test_a_containers_state_has_dockers_name(state, name):
-    assert of_guest(dataclasses.replace(GOOD, container=container(**state)), UNIT, "g-1")["container"] == name
-
-
-def test_before_docker_is_up_its_files_tell_of_another_boot():
-    starting = UNITS | {"docker.service": {"LoadState": "loaded", "ActiveState": "activating"}}
-    facts = of_guest(dataclasses.replace(GOOD, container=container(), units=starting), UNIT, "g-1")
-    assert "container" not in facts
+# ---- what is asked, what is told
 
 
 def test_brokers_are_dialled_only_while_nobody_consumes(world, make):
