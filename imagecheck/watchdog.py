@@ -193,7 +193,9 @@ class Watchdog:
         began = time.monotonic()
         with contextlib.suppress(waits.TimedOut):
             waits.until(told, reason="the last words of guest and cloud", deadline=LAST_LOOK, interval=0.2)
-        return self._watch.so_far(time.monotonic())
+        now = time.monotonic()
+        self._watch.look(self._facts(now), now)
+        return self._watch.so_far(now)
 
     # ---- facts
 

@@ -19,7 +19,7 @@ from imagecheck.choice import Choice
 from imagecheck.cloud import network
 from imagecheck.definition import load
 from imagecheck.errors import StepFailed
-from imagecheck.guest import clock, ssh
+from imagecheck.guest import clock, follow, ssh
 from imagecheck.launch.collect import Edges
 from imagecheck.report import Folder
 from imagecheck.run import Road
@@ -51,7 +51,7 @@ class Guest:
                 when = datetime.fromisoformat(f"{match[1]}T{match[2]}.{match[3]:0<6}").replace(tzinfo=UTC).timestamp()
                 if when >= since:
                     found.append((when, line))
-        return sorted(found)
+        return sorted(found, key=lambda pair: pair[0])
 
     def now(self):
         return float(self.ssh.run("date +%s.%N", sudo=False, check=True).stdout)
@@ -184,6 +184,7 @@ def test_a_database_that_dies_again_and_again_is_named(guest, record_property):
     finally:
         watch.leave()
         took = time.monotonic() - began
+        (guest.folder / "storm.json").write_text(guest.ssh.run(f"cat {follow.DOCKER}/*/config.v2.json").stdout)
         guest.ssh.run("docker rm -f database", timeout=120)
     record_property("storm.seconds", round(took, 1))
     record_property("watching.cpu_seconds", round(watch.cost, 2))
