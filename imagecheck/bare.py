@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 import uuid
 from collections.abc import Callable
@@ -16,19 +15,18 @@ from imagecheck.cloud.connection import Cloud
 from imagecheck.cloud.ledger import Ledger
 from imagecheck.cloud.preflight import Surroundings
 from imagecheck.definition import Definition
-from imagecheck.errors import ImagecheckError, StepFailed, UsageError
+from imagecheck.errors import StepFailed, UsageError
 from imagecheck.guest import agent as inside
-from imagecheck.guest import config_drive, console, ssh
+from imagecheck.guest import config_drive, ssh
 from imagecheck.launch.collect import Edges
 from imagecheck.outcomes import Agent, BareBoot, Injected
+from imagecheck.watchdog import Watchdog
 
 CONF_D = "/etc/trove/conf.d"  # Trove's injected_config_location, default since Victoria (trove/common/cfg.py)
 ACTIVE_DEADLINE = 180  # seconds
 SSH_DEADLINE = 420
 CLOUD_INIT_DEADLINE = 240
 AGENT_DEADLINE = 180
-CONSOLE_EVERY = 10.0  # seconds between two looks at the console
-FATAL = ("panic", "emergency", "initramfs", "GRUB", "firmware")
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,10 @@ def boot(ground: Ground, *, image: str, public_key: str, edges: Edges) -> tuple[
         keypair=run,
         user_data=injected.user_data,
     )
-    active = nova.wait_active(ground.cloud, server.id, deadline=ACTIVE_DEADLINE, since=began)
+    watch = watchdog(ground, injected.guest_id, server_id=server.id)
+    active = nova.wait_active(
+        ground.cloud, server.id, deadline=ACTIVE_DEADLINE, since=began, each=watch.saw_server, guard=watch
+    )
     edges.saw("nova_active", active.last_no, active.first_yes)
     server = active.value
     management, tenant = server.address(where.management.name), server.address(where.tenant.name)
@@ -100,7 +101,22 @@ def boot(ground: Ground, *, image: str, public_key: str, edges: Edges) -> tuple[
             f"the server has no address on the network {where.management.name!r}",
             seen=f"addresses: {dict(server.addresses)}",
         )
-    return BareBoot(server, injected, management, tenant), began, accepted
+    return BareBoot(server, injected, management, tenant, watch), began, accepted
+
+
+def watchdog(ground: Ground, guest_id: str, *, server_id: str = "", told: str = "", from_now: bool = False) -> Watchdog:
+    """A watchdog for what is waited for on this ground; see there for what the options mean."""
+    return Watchdog(
+        ground.cloud,
+        ground.definition.agent,
+        CONF_D,
+        guest_id=guest_id,
+        broker=ground.broker,
+        brokers=[one.shown for one in ground.brokers],
+        server_id=server_id,
+        told=told,
+        from_now=from_now,
+    )
 
 
 def consumers(ground: Ground, guest_id: str) -> int:
@@ -125,19 +141,9 @@ def watch_connected(ground: Ground, guest_id: str, edges: Edges) -> Callable[[],
 
 
 def login(ground: Ground, bare: BareBoot, key: Path, edges: Edges) -> ssh.Guest:
-    """Wait for SSH and for the end of cloud-init; a console that shows the end of the boot ends the wait at once."""
+    """Wait for SSH and for the end of cloud-init; StepFailed at once when console or logs show why that is in vain."""
     guest = ssh.Guest(bare.management, ground.definition.login, key, bare.server.id, ground.cloud.site.jump)
     look = watch_connected(ground, bare.injected.guest_id, edges)
-    last_console = time.monotonic()
-
-    def meanwhile() -> None:
-        nonlocal last_console
-        look()
-        if time.monotonic() - last_console >= CONSOLE_EVERY:
-            last_console = time.monotonic()
-            alarm_ends(ground.cloud, bare.server.id)
-
-    guest.wait(deadline=SSH_DEADLINE, meanwhile=meanwhile)
 
     def finished() -> waits.Ready[None] | waits.NotYet:
         look()
@@ -145,6 +151,8 @@ def login(ground: Ground, bare: BareBoot, key: Path, edges: Edges) -> ssh.Guest:
         return waits.Ready(None) if done.rc == 0 else waits.NotYet("cloud-init still works")
 
     try:
+        guest.wait(deadline=SSH_DEADLINE, meanwhile=look, guard=bare.watch)
+        bare.watch.enter(guest)
         waits.until(
             finished,
             reason="cloud-init to finish",
@@ -153,26 +161,23 @@ def login(ground: Ground, bare: BareBoot, key: Path, edges: Edges) -> ssh.Guest:
             transient=(ssh.NoAnswer,),
             step="guest",
             remedy="see cloud-init.log in the evidence",
+            guard=bare.watch,
         )
     except BaseException:
+        bare.watch.leave()
         guest.forget()
         raise
     return guest
 
 
-def alarm_ends(cloud: Cloud, server_id: str) -> None:
-    """StepFailed when the console shows that this boot will not get any further."""
-    try:
-        alarms = console.alarms(nova.console(cloud, server_id))
-    except ImagecheckError:
-        return  # a server that is not there yet has no console
-    for alarm in alarms:
-        if any(word in alarm.meaning for word in FATAL):
-            raise StepFailed("guest", alarm.meaning, seen=f"console line {alarm.number}: {alarm.line}")
+def observe_agent(
+    ground: Ground, bare: BareBoot, guest: ssh.Guest, edges: Edges, *, watch: Watchdog | None = None
+) -> Agent:
+    """Watch until the agent consumes from its queue, then say what there is.
 
-
-def observe_agent(ground: Ground, bare: BareBoot, guest: ssh.Guest, edges: Edges) -> Agent:
-    """Watch until the agent consumes from its queue or the deadline passes; then say what there is. Judges nothing."""
+    StepFailed with the cause as soon as it shows, at the latest when the deadline passes. ``watch``: another watchdog
+    than the boot's own, for an agent that is started again.
+    """
     unit, guest_id = ground.definition.agent.unit, bare.injected.guest_id
     unasked = ""
     began = time.monotonic()
@@ -190,14 +195,20 @@ def observe_agent(ground: Ground, bare: BareBoot, guest: ssh.Guest, edges: Edges
             return waits.Ready(None)
         return waits.NotYet("no connection from the agent to a broker")
 
-    with contextlib.suppress(waits.TimedOut):  # the checks say what is wrong, from what is seen below
+    watch = watch or bare.watch
+    watch.enter(guest)
+    try:
         waits.until(
             connected,
             reason="the guest agent to consume from its queue",
             deadline=AGENT_DEADLINE,
             interval=1,
             transient=(ssh.NoAnswer,),
+            step="guest agent",
+            guard=watch,
         )
+    finally:
+        watch.leave()
     return Agent(
         unit=inside.unit(guest, unit),
         seconds=time.monotonic() - began,

@@ -11,6 +11,7 @@ from imagecheck.cloud.trove import Shown, Version
 from imagecheck.database import Database
 from imagecheck.guest.agent import Connection, Dial, Unit
 from imagecheck.guest.ssh import Guest
+from imagecheck.watchdog import Watchdog
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class BareBoot:
     injected: Injected
     management: str  # address on the management network
     tenant: str  # address on the tenant network
+    watch: Watchdog = field(repr=False)  # of everything that is waited for on it
     console: str = field(repr=False, default="")
 
 

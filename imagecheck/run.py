@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from imagecheck import __version__, bare, broker, build, database, evidence, measure, progress, service
+from imagecheck import __version__, bare, broker, build, database, evidence, measure, operations, progress, service
 from imagecheck.bare import Ground
 from imagecheck.build import cleanup as build_cleanup
 from imagecheck.choice import Choice
@@ -29,13 +29,18 @@ from imagecheck.guest import config_drive, console, ssh
 from imagecheck.imagefile import ImageFile
 from imagecheck.launch import collect
 from imagecheck.outcomes import Agent, BareBoot, Gone, Launch, Operation, Serving
-from imagecheck.report import Fault, Folder, Measured, Run
+from imagecheck.report import Fault, Folder, Measured, Retry, Run
 from imagecheck.site import Site
 
 if TYPE_CHECKING:
     from imagecheck.disk import Disk
 
 T = TypeVar("T")
+
+
+BOOT = ("boot", ("server", "queue", "keypair", "security_group"))
+# Step -> what has to be removed before it can be tried again: its edges, and kinds of the ledger.
+UNDONE = {"Nova server": BOOT, "guest": BOOT, "guest agent": BOOT, "Trove instance": ("launch", ("instance",))}
 
 
 class NotReached(ImagecheckError):
@@ -55,6 +60,7 @@ class Road:
         self.folder = folder
         self.run = f"imagecheck-{datetime.now(UTC):%m%d-%H%M%S}-{secrets.token_hex(3)}"
         self.faults: list[Fault] = []
+        self.retries: list[Retry] = []
         self.measured: list[Measured] = []
         self.seconds: dict[str, float] = {}  # step -> its own time, without that of the steps it called for
         self.accounting = ""
@@ -82,7 +88,7 @@ class Road:
         try:
             with progress.phase(f"{self.choice.name}: {step}") as shown:
                 try:
-                    made = self._made[step] = make()
+                    made = self._made[step] = self._tried(step, make)
                 except NotReached:
                     reached, shown.quiet = False, True
                     raise
@@ -100,28 +106,46 @@ class Road:
             if self._inner:
                 self._inner[-1] += took
 
+    def _tried(self, step: str, make: Callable[[], T]) -> T:
+        """Once per run a second time, visibly, when a fault of the cloud may pass by itself."""
+        try:
+            return make()
+        except StepFailed as error:
+            if self.retries or step not in UNDONE or error.cause is None or not error.cause.retryable:
+                raise
+            progress.note(f"{step}: {error.sentence}: a fault of the cloud that may pass, once more")
+            evidence.save(self.folder, f"{step}, first time", error, self._made.get("cloud"))
+            self.retries.append(Retry(step, error.sentence, error.cause.id, passed=False))
+            self._undo(*UNDONE[step])
+        made = make()
+        self.retries = [dataclasses.replace(one, passed=True) for one in self.retries]
+        return made
+
+    def _undo(self, start: str, kinds: tuple[str, ...]) -> None:
+        """Remove what a start has made, so that it can be made again."""
+        self._edges[start] = collect.Edges()
+        if start == "boot":
+            self._forget_boot("console", "config drive")
+        ground: Ground = self._made["cloud"]
+        if left := cleanup.clean(ground.cloud, ground.ledger, only=kinds):
+            raise StepFailed("cloud", f"what the first try made cannot be removed: {left[0]}")
+
+    def _forget_boot(self, *read: str) -> None:
+        if guest := self._made.get("guest"):
+            guest.forget()
+        for step in ("Nova server", "guest", *read):
+            self._made.pop(step, None)
+
     def _keep_evidence(self, step: str, error: ImagecheckError) -> None:
         path = evidence.save(self.folder, step, error, self._made.get("cloud"))
-        fault = Fault.of(error, str(path))
-        self.faults.append(
-            self._explained(fault if fault.step else Fault(step, fault.sentence, evidence=str(path)), path)
-        )
-
-    def _explained(self, fault: Fault, path: Path) -> Fault:
-        """The fault with the cause that its evidence shows; without one where none is known."""
-        found = evidence.explain(path)
-        if not found.known:
-            return fault
-        shown = (
-            f"{found.sentence} ({found.fault}, {found.confidence}). {found.where}: {found.seen}. Try: {found.remedy}"
-        )
-        return dataclasses.replace(fault, cause=shown)
+        fault = Fault.of(error, str(path)).explained(evidence.explain(path))
+        self.faults.append(fault if fault.step else dataclasses.replace(fault, step=step))
 
     def check_failed(self, check: str, sentence: str, cause: str) -> None:
         """A check's assertion failed: keep what explains it and tell it with the faults of the road."""
         failure = StepFailed(check, f"does not hold: {sentence or cause}", seen=cause if sentence else "")
         path = evidence.save(self.folder, check, failure, self._made.get("cloud"))
-        self.faults.append(self._explained(Fault.of(failure, str(path)), path))
+        self.faults.append(Fault.of(failure, str(path)).explained(evidence.explain(path)))
 
     # ---- the image
 
@@ -241,15 +265,12 @@ class Road:
     def release_server(self) -> None:
         """Remove the bare boot's server: nothing needs it any more, and the hypervisor has better things to do."""
         if "Nova server" in self._made and "cloud" in self._made:
-            if "guest" in self._made:
-                self._made["guest"].forget()
+            self._forget_boot()
             ground: Ground = self._made["cloud"]
             with progress.phase(f"{self.choice.name}: remove the bare boot"):
                 cleanup.clean(ground.cloud, ground.ledger, only=("server", "queue"))
             error = StepFailed("Nova server", "its server has been removed, no later check seemed to need it")
-            for step in ("Nova server", "guest"):
-                self._made.pop(step, None)
-                self._broken[step] = error
+            self._broken |= {"Nova server": error, "guest": error}
 
     # ---- Trove
 
@@ -292,24 +313,24 @@ class Road:
 
     def stopped(self) -> Operation:
         """The database stopped through Trove."""
-        return self._operation("stop", service.stop)
+        return self._operation("stop", operations.stop)
 
     def started(self) -> Operation:
         """The database started again after the stop."""
         self.stopped()
-        return self._operation("start", service.start)
+        return self._operation("start", operations.start)
 
     def restarted(self) -> Operation:
         """The database restarted through Trove."""
-        return self._operation("restart", service.restart)
+        return self._operation("restart", operations.restart)
 
     def rebooted(self) -> Operation:
         """The server rebooted through Trove."""
-        return self._operation("reboot", service.reboot)
+        return self._operation("reboot", operations.reboot)
 
     def nova_rebooted(self) -> Operation:
         """The server rebooted by Nova, behind Trove's back."""
-        return self._operation("reboot by Nova", service.nova_reboot)
+        return self._operation("reboot by Nova", operations.nova_reboot)
 
     def deleted(self) -> Gone:
         """The instance deleted by its owner: the end of the road, nothing works on it afterwards."""
@@ -350,6 +371,7 @@ class Road:
             version=__version__,
             started=self._began,
             steps=dict(self.seconds),
+            retries=tuple(self.retries),
         )
 
     def close(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""The same image under Trove: register, launch, SQL, stop, start, restart, reboot, delete. Judges nothing."""
+"""The same image under Trove: register, launch, SQL, delete. Judges nothing."""
 
 from __future__ import annotations
 
@@ -6,27 +6,22 @@ import configparser
 import contextlib
 import secrets
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from imagecheck import build, database, waits
-from imagecheck.bare import CONF_D, Ground, alarm_ends, watch_connected
+from imagecheck.bare import CONF_D, Ground, watch_connected, watchdog
 from imagecheck.cloud import nova, trove
 from imagecheck.cloud.connection import Hiccup, Missing
 from imagecheck.errors import StepFailed, UsageError
 from imagecheck.guest import ssh
 from imagecheck.imagefile import ImageFile
 from imagecheck.launch.collect import Edges
-from imagecheck.outcomes import Gone, Launch, Operation, Serving
+from imagecheck.outcomes import Gone, Launch, Serving
 from imagecheck.registry import publish
 
 HEALTHY_DEADLINE = 1200  # seconds; Trove's own usage_timeout is 1800
 LOGIN_DEADLINE = 120
-STOP_DEADLINE = 240  # a stop shows with the agent's next heartbeat, up to 90 s later (sandbox.md)
-START_DEADLINE = 420
-REBOOT_DEADLINE = 900
-CONSOLE_EVERY = 15.0
 NAME = "imagecheck"  # of the database and of its user
 
 
@@ -98,19 +93,28 @@ def ask(ground: Ground, version: trove.Version) -> Asked:
 def wait_healthy(ground: Ground, asked: Asked, edges: Edges) -> trove.Shown:
     """Wait for ACTIVE and HEALTHY and note on the way what can be seen from outside."""
     look = watch_connected(ground, asked.id, edges)
-    last_console = time.monotonic()
+    watch = watchdog(ground, asked.id)
+    guest: ssh.Guest | None = None
 
     def each(shown: trove.Shown) -> None:
-        nonlocal last_console
+        nonlocal guest
+        watch.saw_instance(shown)
         if not shown.server_id:
             return
         if edges.look("nova_active", time.time, lambda: _is_active(ground, shown.server_id)):
             look()
-        if time.monotonic() - last_console >= CONSOLE_EVERY:
-            last_console = time.monotonic()
-            alarm_ends(ground.cloud, shown.server_id)
+            if guest is None and ground.cloud.site.guest_key:
+                guest = _reach(ground, nova.show(ground.cloud, shown.server_id))
+                watch.enter(guest)
 
-    seen = trove.wait_healthy(ground.cloud, asked.id, deadline=HEALTHY_DEADLINE, since=asked.accepted, each=each)
+    try:
+        seen = trove.wait_healthy(
+            ground.cloud, asked.id, deadline=HEALTHY_DEADLINE, since=asked.accepted, each=each, guard=watch
+        )
+    finally:
+        watch.leave()
+        if guest is not None:
+            guest.forget()
     edges.saw("healthy", seen.last_no, seen.first_yes)
     return seen.value
 
@@ -145,6 +149,17 @@ def look_around(ground: Ground, asked: Asked, shown: trove.Shown, seconds: float
 
 def login(ground: Ground, server: nova.Server, deadline: float = LOGIN_DEADLINE) -> ssh.Guest:
     """SSH to a server that Trove made, with Trove's key."""
+    guest = _reach(ground, server)
+    try:
+        guest.wait(deadline=deadline)
+    except BaseException:
+        guest.forget()
+        raise
+    return guest
+
+
+def _reach(ground: Ground, server: nova.Server) -> ssh.Guest:
+    """The same before it answers."""
     site = ground.cloud.site
     if site.guest_key is None:
         raise UsageError("the site names no 'guest_key': give the private key of Trove's nova_keypair")
@@ -155,15 +170,8 @@ def login(ground: Ground, server: nova.Server, deadline: float = LOGIN_DEADLINE)
             "Trove's server has no address on the management network",
             seen=f"addresses: {dict(server.addresses)}",
         )
-    guest = ssh.Guest(
-        address, ground.definition.login, _own_copy(site.guest_key, ground.key.parent), server.id, site.jump
-    )
-    try:
-        guest.wait(deadline=deadline)
-    except BaseException:
-        guest.forget()
-        raise
-    return guest
+    key = _own_copy(site.guest_key, ground.key.parent)
+    return ssh.Guest(address, ground.definition.login, key, server.id, site.jump)
 
 
 def _own_copy(key: Path, folder: Path) -> Path:
@@ -200,115 +208,6 @@ def serve(ground: Ground, launch: Launch, password: str) -> Serving:
     return Serving(there, seen.value, row, wanted)
 
 
-def ensure_serving(ground: Ground, launch: Launch) -> trove.Shown:
-    """Bring the instance to ACTIVE and HEALTHY, whatever an earlier check left."""
-    shown = trove.show(ground.cloud, launch.id)
-    if shown.operating_status == "SHUTDOWN":
-        trove.restart(ground.cloud, launch.id)
-    return trove.wait_healthy(
-        ground.cloud, launch.id, deadline=START_DEADLINE, reason="the instance to be ACTIVE and HEALTHY again"
-    ).value
-
-
-def stop(ground: Ground, launch: Launch, serving: Serving) -> Operation:
-    """Stop through Trove's mgmt call and wait until the API shows it."""
-    ensure_serving(ground, launch)
-    began = time.monotonic()
-    answer = trove.stop(ground.cloud, launch.id)
-    try:
-        shown = trove.wait_down(ground.cloud, launch.id, deadline=STOP_DEADLINE).value
-    except waits.TimedOut as late:
-        raise StepFailed(
-            "stop", late.sentence, seen=f"the API answered the stop: {answer}",
-            remedy="see agent.log: the stop is a synchronous call to the guest (agent_call_low_timeout)",
-        ) from late  # fmt: skip
-    seconds = time.monotonic() - began
-    return Operation("stop", answer, seconds, shown, serving.database.port_open(), "", serving.wanted)
-
-
-def again(
-    ground: Ground,
-    launch: Launch,
-    serving: Serving,
-    name: str,
-    act: Callable[[], None],
-    *,
-    deadline: float = START_DEADLINE,
-) -> Operation:
-    """Do ``act`` and wait until the database serves again; boot id and container tell whether it really happened."""
-    boot_before, container_before = _lives(launch.guest)
-    began = time.monotonic()
-    act()
-    # The call itself sets the task, so that the next answer cannot be the old HEALTHY (trove/instance/models.py).
-    shown = trove.wait_healthy(
-        ground.cloud, launch.id, deadline=deadline, reason=f"the instance to be HEALTHY after the {name}"
-    ).value
-    seconds = time.monotonic() - began
-    launch.guest.wait(deadline=LOGIN_DEADLINE)
-    boot_after, container_after = _lives(launch.guest)
-    serving.database.wait(deadline=60)
-    return Operation(
-        name=name,
-        answer="accepted",
-        seconds=seconds,
-        shown=shown,
-        port_open=serving.database.port_open(),
-        row=_row(serving.database),
-        wanted=serving.wanted,
-        boot_before=boot_before,
-        boot_after=boot_after,
-        started_before=container_before,
-        started_after=container_after,
-    )
-
-
-def start(ground: Ground, launch: Launch, serving: Serving) -> Operation:
-    """Start a stopped database: Trove has no such call, restart is the one that does it."""
-    return again(ground, launch, serving, "start", lambda: trove.restart(ground.cloud, launch.id))
-
-
-def restart(ground: Ground, launch: Launch, serving: Serving) -> Operation:
-    """Restart a running database."""
-    ensure_serving(ground, launch)
-    return again(ground, launch, serving, "restart", lambda: trove.restart(ground.cloud, launch.id))
-
-
-def reboot(ground: Ground, launch: Launch, serving: Serving) -> Operation:
-    """Reboot the server through Trove, which stops the database before and starts it after."""
-    ensure_serving(ground, launch)
-    return again(
-        ground, launch, serving, "reboot", lambda: trove.reboot(ground.cloud, launch.id), deadline=REBOOT_DEADLINE
-    )
-
-
-def nova_reboot(ground: Ground, launch: Launch, serving: Serving) -> Operation:
-    """Reboot the server behind Trove's back, as an operator or a host does: the image alone has to bring all back."""
-    ensure_serving(ground, launch)
-    before = launch.guest.boot_id()
-
-    def act() -> None:
-        nova.reboot(ground.cloud, launch.server.id)
-        launch.guest.close()
-        launch.guest.wait(deadline=REBOOT_DEADLINE, not_boot=before)
-        # What Trove shows until the agent's first heartbeat is the state from before.
-        stale = trove.show(ground.cloud, launch.id).heartbeat
-
-        def fresh() -> waits.Ready[None] | waits.NotYet:
-            shown = trove.show(ground.cloud, launch.id)
-            return waits.NotYet(f"no heartbeat, {shown.summary}") if shown.heartbeat == stale else waits.Ready(None)
-
-        waits.until(
-            fresh,
-            reason="the agent's first heartbeat after the reboot",
-            deadline=START_DEADLINE,
-            interval=1,
-            transient=(Hiccup,),
-            step="reboot by Nova",
-        )
-
-    return again(ground, launch, serving, "reboot by Nova", act, deadline=REBOOT_DEADLINE)
-
-
 def delete(ground: Ground, launch: Launch, name: str) -> Gone:
     """Delete the instance as its owner would and look for what stays. What stays is removed all the same."""
     began = time.monotonic()
@@ -342,19 +241,3 @@ def delete(ground: Ground, launch: Launch, name: str) -> Gone:
     if not there and not left and entry:
         ground.ledger.removed(entry)
     return Gone(seconds, there, left)
-
-
-def _lives(guest: ssh.Guest) -> tuple[str, str]:
-    """The boot's id and the container's start: what changes when something was really restarted."""
-    done = guest.run(
-        "cat /proc/sys/kernel/random/boot_id; docker inspect -f '{{.State.StartedAt}}' database 2>/dev/null"
-    )
-    lines = [*done.stdout.split(), "", ""]
-    return lines[0], lines[1]
-
-
-def _row(there: database.Database) -> str:
-    try:
-        return there.read_row()
-    except database.NoSQL as error:
-        return f"no answer: {error}"

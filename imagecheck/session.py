@@ -221,6 +221,11 @@ class Session:
         )
         for measured in road.measured:
             lines += [*timeline_lines(measured, width=width, circumstances=circumstances), ""]
+        lines += [
+            f"again     {one.step}: {one.sentence} ({one.cause}); the second time it "
+            f"{'passed' if one.passed else 'failed too'}"
+            for one in run.retries
+        ]
         lines += [f"known     {check.id}: {check.cause}" for check in checks if check.outcome == "known"]
         today = datetime.now(UTC).date()
         lines += [f"expired   {line}" for line in expired(one.choice.definition.known_failures, today)]
@@ -231,7 +236,7 @@ class Session:
         if run.sandbox:
             lines += [f"sandbox   {self._release} stays up for the next run; `imagecheck sandbox down` stops it"]
         lines += [f"report    {road.folder.report}"]
-        self.told.append({"image": name, "lines": lines, "properties": properties(run, road.measured)})
+        self.told.append({"image": name, "lines": lines, "properties": properties(run, road.measured, road.faults)})
 
 
 def _cause(report: Report, error: BaseException | None) -> str:

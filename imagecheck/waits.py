@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from tenacity import RetryCallState, Retrying
 
@@ -43,6 +43,16 @@ class TimedOut(StepFailed):
     """The deadline passed: the sentence names the reason, the seconds waited and what was seen last."""
 
 
+class Guard(Protocol):
+    """What looks on while something is waited for (imagecheck/watchdog.py is the one there is)."""
+
+    def look(self, step: str) -> None:
+        """Called before each probe; raises StepFailed of ``step`` to end the wait."""
+
+    def ended(self, error: StepFailed) -> StepFailed:
+        """What to raise in place of a fault or time-out that ends the wait: it may know why."""
+
+
 def until(
     probe: Callable[[], Ready[T] | NotYet],
     *,
@@ -53,6 +63,7 @@ def until(
     step: str = "",
     since: float | None = None,
     remedy: str = "",
+    guard: Guard | None = None,
     monotonic: Callable[[], float] = time.monotonic,
     wall: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
@@ -61,6 +72,7 @@ def until(
 
     The probe is always asked once more at the deadline. It may raise StepFailed to end the wait at once (a fault
     is evidence, not patience); exceptions of the types in ``transient`` count as NotYet, all others pass through.
+    ``guard`` looks on, may end the wait, and says why it ended.
     When the first answer is yes already, ``last_no`` is ``since`` (epoch seconds; the request's time, say) or
     else the start of the wait. ``monotonic``, ``wall`` and ``sleep`` are for tests.
     """
@@ -74,6 +86,8 @@ def until(
         nonlocal asked, last_no, seen
         asked = monotonic()
         try:
+            if guard:
+                guard.look(step)
             answer = probe()
         except StepFailed:
             raise
@@ -106,13 +120,18 @@ def until(
         raise timed_out()
 
     # quiet: the step that waits has its own line.
-    with progress.phase(reason, quiet=True) as waiting:
-        answer = Retrying(
-            retry=again, stop=too_late, wait=rest, sleep=sleep, retry_error_callback=give_up, reraise=True
-        )(ask)
-    first_yes = epoch + monotonic()
-    if isinstance(answer, NotYet):
-        raise timed_out()
+    try:
+        with progress.phase(reason, quiet=True) as waiting:
+            answer = Retrying(
+                retry=again, stop=too_late, wait=rest, sleep=sleep, retry_error_callback=give_up, reraise=True
+            )(ask)
+            first_yes = epoch + monotonic()
+            if isinstance(answer, NotYet):
+                raise timed_out()
+    except StepFailed as error:
+        if guard is None or (told := guard.ended(error)) is error:
+            raise
+        raise told from error
     return Seen(answer.value, min(last_no, first_yes), first_yes)
 
 

@@ -37,7 +37,7 @@ def _said(answers: Mapping[str, str], words: tuple[str, ...]) -> str:
 
 def _unheard(facts: Facts) -> str:
     reached = facts.dials and not any(facts.dials.values())
-    if facts.consumers == 0 and reached and facts.agent_active == "active" and (facts.agent_up or 0) > 90:
+    if facts.consumers == 0 and reached and facts.agent_active == "active" and (facts.agent_up or 0) > 180:
         return f"agent up for {facts.agent_up:.0f} s, broker reached, 0 consumers on its queue"
     return ""
 
@@ -143,7 +143,7 @@ ROWS = (
         holds=lambda f: f"guest {f.exchanges[0]!r}, cloud {f.exchanges[1]!r}"
         if f.exchanges and f.exchanges[0] != f.exchanges[1] else "", confidence="certain", fatal=True, known=(5,)),
     Row("agent-unheard", "boot", "image", 19, "the agent runs and reaches the broker, but consumes nothing",
-        "its log says what it does instead; 30 s are normal between start and queue on a slow machine",
+        "its log says what it does instead; 50 s are normal between start and queue in an emulated guest",
         "trove/common/rpc/service.py; a queue proves nothing, consumers do", holds=_unheard, fatal=True, grace=30,
         known=(1,)),
     Row("heartbeat-lost", "service", "cloud", 36, "the database is up in the guest, but Trove does not hear of it",

@@ -15,6 +15,13 @@ def _absent(facts: Facts) -> str:
     return f"asked for {facts.wanted_image}, docker's store has {there}" if facts.container == "" else ""
 
 
+def _restarting(facts: Facts) -> str:
+    """Three times is no accident; one that has run for a while since is past it. Docker's pauses grow to a minute."""
+    restarts = facts.container_restarts or 0
+    young = facts.container == "restarting" or (facts.container_up is not None and facts.container_up < 30)
+    return f"docker: {restarts} restarts, exit code {facts.container_exit}" if restarts >= 3 and young else ""
+
+
 ROWS = (
     Row("pull-no-tag", "service", "image", 60, "the registry has no {what}",
         "the tag is the datastore version's number: correct the version or [<datastore>] docker_image; " + _PULL,
@@ -146,8 +153,7 @@ ROWS = (
         holds=lambda f: "docker: OOMKilled" if f.container_oom else "", confidence="certain", fatal=True, known=(15,)),
     Row("container-restarting", "service", "image", 24, "the database's container starts again and again",
         "`docker logs database` says why", "moby, container/state.go",
-        holds=lambda f: f"docker: restarting, exit code {f.container_exit}" if f.container == "restarting" else "",
-        fatal=True, grace=15),
+        holds=_restarting, confidence="certain", fatal=True),
     Row("container-dead-after-reboot", "service", "image", 38, "the database did not come back with the reboot",
         "a folder that the container mounts lay on tmpfs (agents before 21.0.0), or it was stopped before "
         "(unless-stopped)", "Trove story 2010599; trove/guestagent/utils/docker.py start_container",

@@ -5,16 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from imagecheck.build import causes as of_builds
-from imagecheck.causes.row import PLACES, Confidence, Facts, Fault, Place, Row, Stage
+from imagecheck.causes.row import PLACES, Facts, Place, Row
 from imagecheck.causes.scan import Hit, Reader
 from imagecheck.causes.table import TABLE
-from imagecheck.errors import StepFailed
+from imagecheck.errors import UNKNOWN, Cause, StepFailed
 from imagecheck.redact import redact
 
-UNKNOWN = "unknown"
 SHOWN = 240  # characters of a line that are shown
 HELD = 5.0  # seconds that a line without an end must stand unchanged before it counts
 _BEST = 3  # lines shown when no cause is known
@@ -41,34 +39,12 @@ class Evidence:
     facts: Facts = field(default_factory=Facts)
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What is wrong and where it was seen. Everything in it is redacted.
-
-    ``confidence`` "none" goes with the id "unknown": then ``seen`` is the best evidence and ``fault`` is "".
-    """
-
-    id: str
-    stage: Stage | Literal[""]
-    fault: Fault | Literal[""]
-    confidence: Confidence | Literal["none"]
-    sentence: str
-    remedy: str = ""
-    source: str = ""
-    seen: str = ""
-    where: str = ""
-    retryable: bool = False
-    also: tuple[str, ...] = ()  # ids of what else shows, the deepest first
-
-    @property
-    def known(self) -> bool:
-        """A row of the table fits."""
-        return self.id != UNKNOWN
+class Verdict(Cause):
+    """What is wrong and where it was seen: a cause that can end a step."""
 
     def failure(self, step: str = "") -> StepFailed:
         """The same as the error that ends a step."""
-        seen = f"{self.where}: {self.seen}" if self.where and self.seen else self.where or self.seen
-        return StepFailed(step or self.stage, self.sentence, seen=seen, remedy=self.remedy)
+        return StepFailed(step or self.stage, self.sentence, seen=self.evidence, remedy=self.remedy, cause=self)
 
 
 @dataclass(frozen=True)

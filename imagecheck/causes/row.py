@@ -59,6 +59,8 @@ class Facts:
     container: str = ""  # State.Status of "database"
     container_exit: int | None = None
     container_oom: bool | None = None
+    container_restarts: int | None = None  # by its restart policy, since it was started
+    container_up: float | None = None  # since its last start, while it runs
     images: tuple[str, ...] | None = None  # tags in docker's store
     wanted_image: str = ""
     # Nova and Trove

@@ -22,7 +22,7 @@ _ERROR = re.compile(
     r"|[Cc]annot|CRITICAL)\b|\w(?:Error|Exception): "
 )
 _KERNEL_TIME = re.compile(r"^\[ {0,7}(\d{1,7}\.\d{1,6})\]")
-_CLOCK_TIME = re.compile(r"^.{0,24}?\b([0-2]\d):([0-5]\d):([0-5]\d(?:[.,]\d{1,6})?)")
+_CLOCK_TIME = re.compile(r"^.{0,24}?(?:\b|(?<=\dT))([0-2]\d):([0-5]\d):([0-5]\d(?:[.,]\d{1,6})?)")
 
 
 @dataclass(frozen=True)

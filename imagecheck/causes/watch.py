@@ -39,6 +39,10 @@ class Watch:
         """The console as Nova gives it: always from its beginning, or its last part once it has grown long."""
         return self.feed("console", self._new(text), now)
 
+    def join(self, text: str) -> None:
+        """The console as it is before the wait begins: what it says so far counts for nothing."""
+        self._new(text)
+
     def look(self, facts: Facts, now: float) -> Verdict | None:
         """What was found out by asking; replaces what was known before."""
         self._facts = facts

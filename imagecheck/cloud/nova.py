@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -143,11 +143,21 @@ def find(cloud: Cloud, name: str) -> list[Server]:
         return [_server(server) for server in found if server.name == name]
 
 
-def wait_active(cloud: Cloud, server_id: str, *, deadline: float, since: float | None = None) -> waits.Seen[Server]:
-    """Wait for ACTIVE; a Nova fault ends the wait at once (StepFailed with the fault)."""
+def wait_active(
+    cloud: Cloud,
+    server_id: str,
+    *,
+    deadline: float,
+    since: float | None = None,
+    each: Callable[[Server], None] | None = None,
+    guard: waits.Guard | None = None,
+) -> waits.Seen[Server]:
+    """Wait for ACTIVE; a Nova fault ends the wait at once (StepFailed with the fault). ``each`` sees every answer."""
 
     def active() -> waits.Ready[Server] | waits.NotYet:
         server = show(cloud, server_id)
+        if each:
+            each(server)
         raise_fault(server)
         if server.status == "ACTIVE":
             return waits.Ready(server)
@@ -162,6 +172,7 @@ def wait_active(cloud: Cloud, server_id: str, *, deadline: float, since: float |
         transient=(Hiccup,),
         step=STEP,
         since=since,
+        guard=guard,
     )
 
 

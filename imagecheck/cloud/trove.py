@@ -176,6 +176,7 @@ def wait_healthy(
     reason: str = "Trove to call the instance ACTIVE and HEALTHY",
     since: float | None = None,
     each: Callable[[Shown], None] | None = None,
+    guard: waits.Guard | None = None,
 ) -> waits.Seen[Shown]:
     """Wait for ACTIVE and HEALTHY; ERROR and a Nova fault end the wait at once. ``each`` sees every answer."""
 
@@ -187,15 +188,24 @@ def wait_healthy(
         return waits.Ready(shown) if shown.healthy else waits.NotYet(shown.summary)
 
     return waits.until(
-        healthy, reason=reason, deadline=deadline, interval=1, transient=(Hiccup,), step=STEP, since=since
+        healthy, reason=reason, deadline=deadline, interval=1, transient=(Hiccup,), step=STEP, since=since, guard=guard
     )
 
 
-def wait_down(cloud: Cloud, instance_id: str, *, deadline: float) -> waits.Seen[Shown]:
+def wait_down(
+    cloud: Cloud,
+    instance_id: str,
+    *,
+    deadline: float,
+    each: Callable[[Shown], None] | None = None,
+    guard: waits.Guard | None = None,
+) -> waits.Seen[Shown]:
     """Wait until the API shows SHUTDOWN: it comes with the agent's periodic heartbeat, not with the stop."""
 
     def down() -> waits.Ready[Shown] | waits.NotYet:
         shown = show(cloud, instance_id)
+        if each:
+            each(shown)
         return waits.Ready(shown) if shown.operating_status == "SHUTDOWN" else waits.NotYet(shown.summary)
 
     return waits.until(
@@ -205,6 +215,7 @@ def wait_down(cloud: Cloud, instance_id: str, *, deadline: float) -> waits.Seen[
         interval=1,
         transient=(Hiccup,),
         step=STEP,
+        guard=guard,
     )
 
 

@@ -109,11 +109,16 @@ class Guest:
         return self.run("cat /proc/sys/kernel/random/boot_id", sudo=False, check=True).stdout.strip()
 
     def wait(
-        self, *, deadline: float, not_boot: str = "", meanwhile: Callable[[], None] = lambda: None
+        self,
+        *,
+        deadline: float,
+        not_boot: str = "",
+        meanwhile: Callable[[], None] = lambda: None,
+        guard: waits.Guard | None = None,
     ) -> waits.Seen[str]:
         """Wait for a login; returns the boot id. ``not_boot``: until that boot is over.
 
-        ``meanwhile`` is called before each try; what it raises ends the wait.
+        ``meanwhile`` is called before each try; what ``guard`` raises ends the wait.
         """
 
         def answers() -> waits.Ready[str] | waits.NotYet:
@@ -137,6 +142,7 @@ class Guest:
             interval=2,
             step=STEP,
             remedy="check the management network's security group (tcp/22), the key and the login user",
+            guard=guard,
         )
 
     @property

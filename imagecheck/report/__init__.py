@@ -3,7 +3,7 @@
 Pure functions from frozen facts to text; only ``files`` writes. Everything passes redact.
 """
 
-from imagecheck.report.facts import Check, Fault, Measured, Run
+from imagecheck.report.facts import Check, Fault, Measured, Retry, Run
 from imagecheck.report.files import Folder
 from imagecheck.report.junit import properties
 from imagecheck.report.schema import SCHEMA, report_table, timings_table
@@ -15,6 +15,7 @@ __all__ = [
     "Fault",
     "Folder",
     "Measured",
+    "Retry",
     "Run",
     "fault_lines",
     "properties",

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from imagecheck.errors import StepFailed
+from imagecheck.errors import Cause, StepFailed
 from imagecheck.launch import Event, Offset, Timeline
 
 Outcome = Literal["passed", "failed", "skipped", "error", "known"]
+
+
+@dataclass(frozen=True)
+class Retry:
+    """A step that was tried a second time, for a fault of the cloud that may pass; ``cause`` is the id of its row."""
+
+    step: str
+    sentence: str
+    cause: str
+    passed: bool  # the second time
 
 
 @dataclass(frozen=True)
@@ -26,6 +36,7 @@ class Run:
     version: str = ""  # imagecheck's own
     started: float = 0.0  # seconds since the epoch, harness
     steps: Mapping[str, float] = field(default_factory=dict)  # step of the road -> seconds, in order
+    retries: tuple[Retry, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,11 +75,29 @@ class Fault:
     seen: str = ""
     remedy: str = ""
     evidence: str = ""
-    cause: str = ""  # what the evidence shows, where a known cause fits (imagecheck/causes)
+    cause: str = ""  # what the evidence shows, where a known cause fits and the sentence is not it
+    known: Cause | None = None  # by which row of imagecheck/causes; None: nobody looked
+
+    @property
+    def kind(self) -> str:
+        """ "boot stage, a fault of the cloud, certain (broker-login)"; empty where nobody looked for a cause."""
+        if self.known is None:
+            return ""
+        if not self.known.known:
+            return "no known cause fits"
+        return f"{self.known.stage} stage, fault of the {self.known.fault}, {self.known.confidence} ({self.known.id})"
+
+    def explained(self, found: Cause) -> Fault:
+        """With the cause that saved evidence shows, unless a watchdog has told one already."""
+        if self.known is not None and (self.known.known or not found.known):
+            return self
+        if not found.known:
+            return replace(self, known=found)
+        return replace(self, known=found, cause=f"{found.sentence}. {found.evidence}. Try: {found.remedy}")
 
     @classmethod
     def of(cls, error: BaseException, evidence: str = "") -> Fault:
         """From any error; only StepFailed knows more than its sentence."""
         if isinstance(error, StepFailed):
-            return cls(error.step, error.sentence, error.seen, error.remedy, evidence)
+            return cls(error.step, error.sentence, error.seen, error.remedy, evidence, known=error.cause)
         return cls("", str(error) or type(error).__name__, evidence=evidence)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from imagecheck.report.facts import Measured, Run
+from imagecheck.report.facts import Fault, Measured, Run
 from imagecheck.report.schema import SCHEMA
 from imagecheck.report.terminal import clean
 
 
-def properties(run: Run, measured: Iterable[Measured] = ()) -> list[tuple[str, str]]:
+def properties(run: Run, measured: Iterable[Measured] = (), faults: Iterable[Fault] = ()) -> list[tuple[str, str]]:
     """(name, value) pairs; seconds with three decimals, names such as ``launch.nova_building.seconds``."""
     pairs = [
         ("imagecheck.schema", str(SCHEMA)),
@@ -20,6 +20,7 @@ def properties(run: Run, measured: Iterable[Measured] = ()) -> list[tuple[str, s
         ("datastore", run.datastore),
         ("release", run.release),
         ("acceleration", run.acceleration or "unknown"),
+        ("retried", str(len(run.retries))),
     ]
     pairs += [(f"step.{_key(step)}.seconds", f"{seconds:.3f}") for step, seconds in run.steps.items()]
     for one in measured:
@@ -29,6 +30,12 @@ def properties(run: Run, measured: Iterable[Measured] = ()) -> list[tuple[str, s
             pairs.append((f"{key}.seconds", f"{phase.seconds:.3f}"))
             pairs.append((f"{key}.uncertainty", f"{phase.uncertainty:.3f}"))
         pairs += [(f"{one.kind}.missing.{event}", reason) for event, reason in one.timeline.missing.items()]
+    for number, fault in enumerate(faults, 1):
+        key = f"fault.{number}"
+        pairs += [(f"{key}.step", fault.step), (f"{key}.sentence", fault.sentence)]
+        if known := fault.known:
+            pairs += [(f"{key}.cause", known.id), (f"{key}.stage", known.stage), (f"{key}.class", known.fault),
+                      (f"{key}.confidence", known.confidence)]  # fmt: skip
     return [(name, clean(value)) for name, value in pairs]
 
 

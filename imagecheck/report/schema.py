@@ -1,12 +1,17 @@
-"""The two JSON documents. ``schema`` grows when a reader of the old one would break; new keys do not count."""
+"""The two JSON documents. ``schema`` grows when a reader of the old one would break; new keys do not count.
+
+docs/report.md says what is in them.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from imagecheck.errors import Cause
 from imagecheck.launch import Event, Offset, Phase
 from imagecheck.redact import redact
 from imagecheck.report.facts import Check, Fault, Measured, Run
@@ -35,12 +40,13 @@ def report_table(
         counts[check.outcome] = counts.get(check.outcome, 0) + 1
     known = counts.get("known", 0) > 0
     bad = (fault is not None and not known) or counts.get("failed", 0) > 0 or counts.get("error", 0) > 0
+    passed = "flaky" if run.retries else "passed"
     table: dict[str, Any] = _safe(
         {
             "schema": SCHEMA,
             **_head(run),
             # A run without a single passed check proves nothing.
-            "verdict": "failed" if bad else "known to fail" if known else "passed" if counts.get("passed") else NOTHING,
+            "verdict": "failed" if bad else "known to fail" if known else passed if counts.get("passed") else NOTHING,
             "counts": counts,
             "steps": [{"step": step, "seconds": _round(seconds)} for step, seconds in run.steps.items()],
             "checks": [
@@ -54,6 +60,7 @@ def report_table(
                 }
                 for check in checks
             ],
+            "retried": [dataclasses.asdict(retry) for retry in run.retries],
             "seconds": {one.kind: _round(one.timeline.seconds) for one in measured},
             "fault": None if fault is None else _fault(fault),
         }
@@ -111,7 +118,7 @@ def _offset(offset: Offset) -> dict[str, Any]:
     return {"clock": offset.clock, "seconds": offset.seconds, "uncertainty": offset.uncertainty}
 
 
-def _fault(fault: Fault) -> dict[str, str]:
+def _fault(fault: Fault) -> dict[str, Any]:
     return {
         "step": fault.step,
         "sentence": fault.sentence,
@@ -119,6 +126,22 @@ def _fault(fault: Fault) -> dict[str, str]:
         "seen": fault.seen,
         "remedy": fault.remedy,
         "evidence": fault.evidence,
+        "known": None if fault.known is None else _known(fault.known),
+    }
+
+
+def _known(cause: Cause) -> dict[str, Any]:
+    return {
+        "id": cause.id,
+        "stage": cause.stage,
+        "class": cause.fault,
+        "confidence": cause.confidence,
+        "sentence": cause.sentence,
+        "where": cause.where,
+        "seen": cause.seen,
+        "remedy": cause.remedy,
+        "source": cause.source,
+        "also": list(cause.also),
     }
 
 

@@ -78,6 +78,7 @@ def fault_lines(fault: Fault, *, width: int = 100, unicode: bool = True) -> list
     """The block that stands before any traceback: what failed, where it was seen, what to try, where to look."""
     rows = [
         ("FAILED", f"{fault.step}   {fault.sentence}" if fault.step else fault.sentence),
+        ("kind", fault.kind),
         ("cause", fault.cause),
         ("seen in", fault.seen),
         ("try", fault.remedy),

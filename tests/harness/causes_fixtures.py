@@ -9,7 +9,7 @@ from imagecheck.causes import Facts
 
 FOLDER = Path(__file__).parent / "fixtures" / "causes"
 EOF = "<eof>"
-AGENT_UP = {"agent_active": "active", "agent_up": 120.0}
+AGENT_UP = {"agent_active": "active", "agent_up": 200.0}
 
 
 @dataclass
@@ -102,7 +102,10 @@ FACTS: dict[str, tuple[Facts, Facts]] = {
     ),
     "docker-gave-up": (Facts(docker_active="failed"), Facts(docker_active="activating")),
     "container-out-of-memory": (Facts(container_oom=True), Facts(container_oom=False)),
-    "container-restarting": (Facts(container="restarting", container_exit=1), Facts(container="running")),
+    "container-restarting": (
+        Facts(container="restarting", container_exit=1, container_restarts=3),
+        Facts(container="running", container_restarts=3, container_up=60),
+    ),
     "container-dead-after-reboot": (
         Facts(rebooted=True, container="exited"), Facts(rebooted=True, container="running"),
     ),

@@ -15,6 +15,7 @@ from imagecheck.causes import PLACES, TABLE, Evidence, Facts, Watch, verdict
 from imagecheck.causes.scan import Lines, Reader, compiled, stamp
 
 GOOD = sorted((Path(__file__).parent / "fixtures" / "causes" / "good").iterdir())
+BAD = sorted((Path(__file__).parent / "fixtures" / "causes" / "bad").glob("*.txt"))  # ROW--PLACE.txt
 LATER = 1000.0  # seconds
 PANIC = "[    2.104312] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\r\n"
 SHOWN = [
@@ -180,6 +181,19 @@ def test_a_good_boot_raises_no_alarm(file):
     assert not watch.so_far(LATER).known, watch.so_far(LATER)
 
 
+@pytest.mark.parametrize("file", BAD, ids=lambda file: file.name)
+def test_a_boot_that_really_went_wrong_ends_the_wait_with_its_cause(file):
+    id, _, place = file.stem.partition("--")
+    text = file.read_text(encoding="utf-8")
+    watch = Watch()
+    for piece in pieces(text, range(0, len(text), 700)):
+        watch.feed(place, piece, 0.0)
+    found = watch.verdict(0.0)
+    assert found is not None
+    assert found.id == id
+    assert next(row for row in TABLE if row.id == id).proven
+
+
 def test_the_facts_of_a_good_guest_raise_no_alarm():
     good = Facts(
         dials={"172.31.0.1:5672": ""}, logins={"172.31.0.1:5672": ""}, queue=True, consumers=1,
@@ -224,4 +238,5 @@ def test_lines_bear_their_own_time():
     assert stamp("2026-11-23 14:15:40.500 7 ERROR x") == 14 * 3600 + 15 * 60 + 40.5
     assert stamp("Nov 23 00:00:01.250000 host x") == 1.25
     assert stamp("2026-11-23 14:15:40,500 - util.py") == 14 * 3600 + 15 * 60 + 40.5
+    assert stamp("2026-11-23T14:15:40.500123+0000 guest dockerd[7]: x") == 14 * 3600 + 15 * 60 + 40.500123
     assert stamp("no time at all") is None

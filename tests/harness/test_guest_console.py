@@ -1,8 +1,6 @@
-"""Console texts: what is an alarm and what is not."""
+"""Console texts: what is safe to show, and how far the boot came."""
 
-import pytest
-
-from imagecheck.guest.console import alarms, clean, reached_userspace
+from imagecheck.guest.console import clean, reached_userspace
 
 GOOD = (
     "SeaBIOS (version 1.16.3)\r\n\x1b[2J[    0.000000] Linux version 6.12\r\n"
@@ -11,33 +9,12 @@ GOOD = (
 )
 
 
-def test_a_good_boot_raises_no_alarm():
-    assert alarms(GOOD) == []
+def test_a_good_boot_reaches_userspace():
     assert reached_userspace(GOOD)
 
 
 def test_firmware_alone_is_not_userspace():
     assert not reached_userspace("SeaBIOS (version 1.16.3)\r\nBooting from Hard Disk...\r\n")
-
-
-@pytest.mark.parametrize(
-    ("line", "word"),
-    [
-        ("[    2.1] Kernel panic - not syncing: VFS: Unable to mount root fs", "panicked"),
-        ("You are in emergency mode. After logging in, type", "emergency"),
-        ("\x1b[0m(initramfs) ", "initramfs"),
-        ("grub rescue> ", "GRUB"),
-        ("grub> ", "GRUB"),
-        ("No bootable device.", "firmware"),
-        ("Traceback (most recent call last):", "Python"),
-        ("[  99.0] Out of memory: Killed process 712 (mariadbd)", "memory"),
-        ("[DEPEND] Dependency failed for local-fs.target - Local File Systems.", "file system"),
-    ],
-)
-def test_a_broken_boot_is_named(line, word):
-    (one,) = alarms(GOOD + "\n" + line + "\r\n")
-    assert word in one.meaning
-    assert one.line == clean(line).strip()
 
 
 def test_control_sequences_cannot_reach_a_terminal():

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from imagecheck import report
-from imagecheck.errors import StepFailed, UsageError
+from imagecheck.errors import UNKNOWN, Cause, StepFailed, UsageError
 from imagecheck.launch import BOOT_CUTS, LAUNCH_CUTS, Event, Offset, Phase, Timeline, timeline
 from imagecheck.report import Check, Fault, Folder, Measured, Run, fault_lines, properties, timeline_lines
 from imagecheck.report.files import slug
@@ -206,3 +208,71 @@ def test_a_report_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "report").write_text("a file in the way")
     with pytest.raises(UsageError, match=r"timings\.json: cannot be written"):
         Folder.under(tmp_path, "x").write_timings({})
+
+
+# ---- causes
+
+
+LOGIN = Cause(
+    "broker-login", "boot", "cloud", "certain", "the broker refused the agent's login", "compare transport_url",
+    "RabbitMQ", "ACCESS_REFUSED", "agent, line 7", also=("agent-storm",),
+)  # fmt: skip
+NO_CAUSE = Cause(UNKNOWN, "", "", "none", "the cause is not known", seen="error: x", where="journal, line 3")
+TOLD = Fault.of(StepFailed("guest agent", LOGIN.sentence, seen=LOGIN.evidence, remedy=LOGIN.remedy, cause=LOGIN), "r/x")
+
+
+def test_a_person_reads_stage_class_cause_place_line_and_remedy():
+    assert fault_lines(TOLD, width=140) == [
+        "FAILED  guest agent   the broker refused the agent's login",
+        "        kind     boot stage, fault of the cloud, certain (broker-login)",
+        "        seen in  agent, line 7: ACCESS_REFUSED",
+        "        try      compare transport_url",
+        "        evidence r/x",
+    ]
+
+
+def test_a_machine_reads_the_same():
+    fault = report.report_table(RUN, [], [], TOLD)["fault"]
+    assert fault["known"] == {
+        "id": "broker-login", "stage": "boot", "class": "cloud", "confidence": "certain",
+        "sentence": "the broker refused the agent's login", "where": "agent, line 7", "seen": "ACCESS_REFUSED",
+        "remedy": "compare transport_url", "source": "RabbitMQ", "also": ["agent-storm"],
+    }  # fmt: skip
+    pairs = dict(properties(RUN, [], [FAULT, TOLD]))
+    assert pairs["fault.2.cause"] == "broker-login"
+    assert (pairs["fault.2.stage"], pairs["fault.2.class"], pairs["fault.2.confidence"]) == ("boot", "cloud", "certain")
+    assert pairs["fault.1.step"] == FAULT.step
+    assert "fault.1.cause" not in pairs
+
+
+def test_what_a_watchdog_told_is_not_told_otherwise_by_what_was_saved():
+    assert TOLD.explained(dataclasses.replace(LOGIN, id="agent-storm")) == TOLD
+
+
+def test_saved_evidence_explains_what_no_watchdog_could():
+    late = Fault.of(StepFailed("guest", "waited 9 s; the cause is unknown", cause=NO_CAUSE))
+    assert late.kind == "no known cause fits"
+    explained = late.explained(LOGIN)
+    assert explained.kind.endswith("certain (broker-login)")
+    assert explained.cause.startswith("the broker refused the agent's login. agent, line 7: ACCESS_REFUSED. Try: ")
+    assert explained.sentence == late.sentence
+    assert late.explained(NO_CAUSE) == late
+
+
+def test_a_run_that_passed_at_the_second_try_is_flaky_and_says_so():
+    again = dataclasses.replace(RUN, retries=(report.Retry("Nova server", "no host", "no-valid-host", passed=True),))
+    table = report.report_table(again, checks("passed"))
+    assert table["verdict"] == "flaky"
+    assert table["retried"] == [
+        {"step": "Nova server", "sentence": "no host", "cause": "no-valid-host", "passed": True}
+    ]  # fmt: skip
+    assert dict(properties(again))["retried"] == "1"
+    assert report.report_table(again, checks("failed"))["verdict"] == "failed"
+
+
+def test_the_page_names_every_key_of_the_report():
+    page = (Path(__file__).parents[2] / "docs" / "report.md").read_text(encoding="utf-8")
+    table = report.report_table(RUN, checks("passed"), [LAUNCH], TOLD)
+    keys = {*table, *table["checks"][0], *table["fault"], *table["fault"]["known"]}
+    assert {key for key in keys if f"`{key}`" not in page} == set()
+    assert f"schema {report.SCHEMA}" in page

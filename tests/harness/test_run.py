@@ -1,13 +1,15 @@
 """The road's own machinery: each step once, a broken one told once, its time its own. No cloud is needed for that."""
 
 import time
+from types import SimpleNamespace
 
 import pytest
 
+from imagecheck import run
 from imagecheck.choice import Choice
 from imagecheck.definition import known, load
-from imagecheck.errors import StepFailed, UsageError
-from imagecheck.report import Folder
+from imagecheck.errors import Cause, StepFailed, UsageError
+from imagecheck.report import Folder, Retry
 from imagecheck.run import NotReached, Road
 from imagecheck.session import Session
 
@@ -127,3 +129,73 @@ def test_two_files_of_one_name_stay_apart(tmp_path):
         files.append(str(file))
     session = Session(images=files, datastore="mariadb:11.8", cloud="", site="", release="", report=tmp_path, yes=False)
     assert session.names == ["guest", "guest-2"]
+
+
+# ---- once more
+
+
+def passing(retryable=True):
+    cause = Cause("broker-refused", "boot", "cloud", "likely", "refused", retryable=retryable)
+    return StepFailed("guest agent", "the broker's port refuses connections", cause=cause)
+
+
+@pytest.fixture
+def cloudy(road, monkeypatch):
+    """A road with a cloud in which nothing is ever made, and what was removed from it."""
+    removed = []
+
+    def clean(cloud, ledger, *, only=()):
+        removed.append(tuple(only))
+        return []
+
+    monkeypatch.setattr(run.cleanup, "clean", clean)
+    monkeypatch.setattr(run.evidence, "save", lambda folder, step, error, ground: folder.evidence(step))
+    road._made["cloud"] = SimpleNamespace(cloud=None, ledger=SimpleNamespace(open=[]))
+    yield road, removed
+    road._made.pop("cloud")
+
+
+def test_a_fault_of_the_cloud_that_may_pass_is_tried_once_more_from_its_start(cloudy):
+    road, removed = cloudy
+    road._made |= {"Nova server": 1, "guest": SimpleNamespace(forget=lambda: None), "config drive": 1}
+    tries = []
+
+    def make():
+        tries.append(set(road._made))
+        if len(tries) == 1:
+            raise passing()
+        return "here"
+
+    assert road._step("guest agent", make) == "here"
+    assert tries == [{"cloud", "Nova server", "guest", "config drive"}, {"cloud"}]
+    assert removed == [("server", "queue", "keypair", "security_group")]
+    assert road.faults == []
+    assert road.facts().retries == (
+        Retry("guest agent", "the broker's port refuses connections", "broker-refused", passed=True),
+    )
+
+
+def test_the_second_failure_counts(cloudy):
+    road, _ = cloudy
+    with pytest.raises(StepFailed, match="refuses connections"):
+        road._step("guest agent", raising(passing()))
+    assert [retry.passed for retry in road.retries] == [False]
+    with pytest.raises(StepFailed):
+        road._step("Trove instance", raising(passing()))
+    assert len(road.retries) == 1, "once per run"
+    assert [fault.step for fault in road.faults] == ["guest agent", "guest agent"]
+
+
+@pytest.mark.parametrize("error", [passing(retryable=False), StepFailed("guest agent", "nobody knows why")])
+def test_nothing_else_is_tried_again(cloudy, error):
+    road, removed = cloudy
+    with pytest.raises(StepFailed):
+        road._step("guest agent", raising(error))
+    assert (road.retries, removed) == ([], [])
+
+
+def test_a_step_that_cannot_be_undone_is_not_tried_again(cloudy):
+    road, removed = cloudy
+    with pytest.raises(StepFailed):
+        road._step("restart", raising(passing()))
+    assert (road.retries, removed) == ([], [])

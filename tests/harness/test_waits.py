@@ -136,3 +136,55 @@ def test_a_wait_never_outlives_its_deadline_by_more_than_one_probe(deadline, int
     assert clock.now - 50 <= deadline + cost + 1e-6
     assert asked[-1] - 50 >= deadline - max(cost, interval) - 1e-6, "the state near the deadline was looked at"
     assert all(seconds >= 0 for seconds in clock.slept)
+
+
+class Watching:
+    """A guard that ends the wait at its ``at``-th look, and knows why any wait ended."""
+
+    def __init__(self, at=0):
+        self.looks, self.at, self.steps = 0, at, set()
+
+    def look(self, step):
+        self.looks += 1
+        self.steps.add(step)
+        if self.looks == self.at:
+            raise StepFailed(step, "the kernel panicked")
+
+    def ended(self, error):
+        return StepFailed(error.step, f"why: {error.sentence}") if "no valid host" in error.sentence else error
+
+
+def test_a_guard_looks_before_each_question_and_may_end_the_wait():
+    clock, guard, asked = Clock(), Watching(at=3), []
+
+    def probe():
+        asked.append(clock.now)
+        return NotYet("no")
+
+    with pytest.raises(StepFailed, match="guest: the kernel panicked"):
+        wait(clock, probe, guard=guard, step="guest")
+    assert len(asked) == 2
+    assert guard.steps == {"guest"}
+
+
+def test_a_guard_says_why_a_fault_or_a_time_out_ended_the_wait():
+    def fault():
+        raise StepFailed("Nova server", "no valid host")
+
+    with pytest.raises(StepFailed, match=": why: no valid host"):
+        wait(Clock(), fault, guard=Watching())
+    guard = Watching()
+    guard.ended = lambda error: StepFailed(error.step, "why: it never came")
+    with pytest.raises(StepFailed, match="why: it never came"):
+        wait(Clock(), answers(NotYet("no")), guard=guard)
+
+
+def test_without_a_guard_a_fault_stays_as_it_is():
+    broken = StepFailed("a", "b")
+
+    def fault():
+        raise broken
+
+    with pytest.raises(StepFailed) as told:
+        wait(Clock(), fault)
+    assert told.value is broken

@@ -1,0 +1,88 @@
+"""What a look into a guest says as facts: each is read where it stands, and a good guest's are good."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from imagecheck.guest.follow import Look
+from imagecheck.watchdog import of_guest
+
+UNIT = "trove-guestagent.service"
+UNITS = {
+    UNIT: {"LoadState": "loaded", "UnitFileState": "enabled", "ActiveState": "active", "Result": "success",
+           "NRestarts": "0", "ExecMainStartTimestampMonotonic": "50000000"},
+    "docker.service": {"LoadState": "loaded", "ActiveState": "active"},
+}  # fmt: skip
+GOOD = Look(
+    boot_id="b-1", uptime=60.0, wall=1_700_000_000.0, asked=1_700_000_000.0, answered=1_700_000_001.0,
+    units=UNITS, stages={"v1": {}}, result={"v1": {"errors": [], "datasource": "DataSourceConfigDrive"}},
+    guest_id="g-1", guest_config=True, default_routes=1, free=10**9, dials={"b:5672": ""},
+)  # fmt: skip
+
+
+def container(**state):
+    state = {
+        "Running": False,
+        "Restarting": False,
+        "StartedAt": "2023-11-14T22:13:00.123456789Z",
+        "ExitCode": 0,
+    } | state
+    return {"Name": "/database", "RestartCount": state.pop("restarts", 0), "State": state}
+
+
+def test_a_good_guest_gives_good_facts():
+    facts = of_guest(dataclasses.replace(GOOD, container=container(Running=True)), UNIT, "g-1")
+    wanted = {
+        "agent_active": "active", "agent_up": 10.0, "agent_restarts": 0, "agent_enabled": True, "agent_loaded": True,
+        "guest_info": True, "guest_config": True, "guest_id_fits": True, "cloud_init": "done", "clock_offset": 0.0,
+        "datasource": "DataSourceConfigDrive", "docker_active": "active", "container": "running", "container_up": 20.0,
+        "default_routes": 1, "free": 10**9,
+    }  # fmt: skip
+    assert {name: facts[name] for name in wanted} == wanted
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "value"),
+    [
+        ({"result": {"v1": {"errors": ["x"]}}}, "cloud_init", "error"),
+        ({"result": None}, "cloud_init", "running"),
+        ({"result": None, "stages": {}}, "cloud_init", "not run"),
+        ({"disabled": True}, "cloud_init", "disabled"),
+        ({"guest_id": None}, "guest_info", False),
+        ({"guest_id": "other"}, "guest_id_fits", False),
+        ({"guest_id": ""}, "guest_id_fits", None),
+        ({"wall": 1_699_996_400.0}, "clock_offset", -3599.0),
+        ({"wall": 1_700_007_201.0}, "clock_offset", 7200.0),
+        ({"wall": 1_700_000_001.0}, "clock_offset", 0.0),
+        ({"units": {UNIT: {"LoadState": "not-found"}}}, "agent_loaded", False),
+        ({"units": {UNIT: {"LoadState": "masked", "UnitFileState": "masked"}}}, "agent_enabled", False),
+        ({"units": {}}, "agent_active", ""),
+        ({"prepare_start": 1_699_999_990.0}, "prepare_for", 10.0),
+    ],
+)
+def test_each_fact_is_read_where_it_stands(change, name, value):
+    assert of_guest(dataclasses.replace(GOOD, **change), UNIT, "g-1")[name] == value
+
+
+@pytest.mark.parametrize(
+    ("state", "name"),
+    [
+        ({"Running": True}, "running"),
+        ({"Running": True, "Restarting": True}, "restarting"),
+        ({"Running": True, "Paused": True}, "paused"),
+        ({"Dead": True}, "dead"),
+        ({"RemovalInProgress": True, "Dead": True}, "removing"),
+        ({}, "exited"),
+        ({"StartedAt": "0001-01-01T00:00:00Z"}, "created"),
+    ],
+)
+def test_a_containers_state_has_dockers_name(state, name):
+    assert of_guest(dataclasses.replace(GOOD, container=container(**state)), UNIT, "g-1")["container"] == name
+
+
+def test_before_docker_is_up_its_files_tell_of_another_boot():
+    starting = UNITS | {"docker.service": {"LoadState": "loaded", "ActiveState": "activating"}}
+    facts = of_guest(dataclasses.replace(GOOD, container=container(), units=starting), UNIT, "g-1")
+    assert "container" not in facts
