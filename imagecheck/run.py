@@ -29,7 +29,7 @@ from imagecheck.guest import config_drive, console, ssh
 from imagecheck.imagefile import ImageFile
 from imagecheck.launch import collect
 from imagecheck.outcomes import Agent, BareBoot, Gone, Launch, Operation, Serving
-from imagecheck.report import Fault, Folder, Measured, Run
+from imagecheck.report import Fault, Folder, Measured, Node, Run
 from imagecheck.site import Site
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class Road:
         self.measured: list[Measured] = []
         self.seconds: dict[str, float] = {}  # step -> its own time, without that of the steps it called for
         self.accounting = ""
+        self.boxes = evidence.Boxes(folder, choice.name)
         self._release = release
         self._yes = yes
         self._began = time.time()
@@ -101,15 +102,15 @@ class Road:
                 self._inner[-1] += took
 
     def _keep_evidence(self, step: str, error: ImagecheckError) -> None:
-        path = evidence.save(self.folder, step, error, self._made.get("cloud"))
-        fault = Fault.of(error, str(path))
+        saved = self.boxes.broken(step, error, self._made.get("cloud"))
+        fault = Fault.of(error, str(saved.folder))
         self.faults.append(
-            self._explained(fault if fault.step else Fault(step, fault.sentence, evidence=str(path)), path)
+            self._explained(fault if fault.step else Fault(step, fault.sentence, evidence=str(saved.folder)), saved)
         )
 
-    def _explained(self, fault: Fault, path: Path) -> Fault:
+    def _explained(self, fault: Fault, saved: Node) -> Fault:
         """The fault with the cause that its evidence shows; without one where none is known."""
-        found = evidence.explain(path)
+        found = saved.verdict
         if not found.known:
             return fault
         shown = (
@@ -118,10 +119,11 @@ class Road:
         return dataclasses.replace(fault, cause=shown)
 
     def check_failed(self, check: str, sentence: str, cause: str) -> None:
-        """A check's assertion failed: keep what explains it and tell it with the faults of the road."""
+        """A check's assertion failed: keep what explains it, and tell the first ones with the faults of the road."""
         failure = StepFailed(check, f"does not hold: {sentence or cause}", seen=cause if sentence else "")
-        path = evidence.save(self.folder, check, failure, self._made.get("cloud"))
-        self.faults.append(self._explained(Fault.of(failure, str(path)), path))
+        saved, first = self.boxes.failed(check, failure, self._made.get("cloud"))
+        if first:
+            self.faults.append(self._explained(Fault.of(failure, str(saved.folder)), saved))
 
     # ---- the image
 
