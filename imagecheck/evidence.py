@@ -182,6 +182,6 @@ def _read_disk(box: Box, ground: Ground, server: nova.Server, prefix: str, why: 
     if not reason:
         try:
             stopped.save(box, ground, server, prefix)
-        except ImagecheckError as error:
+        except (ImagecheckError, OSError) as error:
             reason = str(error).splitlines()[0]
     stopped.missing(box, prefix, f"{why}; its disk: {reason}" if reason else why)
