@@ -203,9 +203,7 @@ def described(image: Mapping[str, Any]) -> Found:
     return Found(str(image["id"]), name, format_, int(image.get("size") or 0), algorithm, digest.lower())
 
 
-def download(
-    cloud: Cloud, found: Found, cache: Path, sha256: str = "", *, deadline: float = downloads.DEADLINE
-) -> ImageFile:
+def download(cloud: Cloud, found: Found, cache: Path, sha256: str = "", *, deadline: float | None = None) -> ImageFile:
     """The image as a file below ``cache``: resumed, verified against Glance's digest (and ``sha256``), kept by it.
     ``deadline`` in seconds.
 
