@@ -16,7 +16,7 @@ from imagecheck.sandbox import releases, services
 from imagecheck.sandbox.container import Container
 
 LINES = 300  # of a service's log in the sandbox
-QUEUES = ("trove-conductor", "trove-taskmanager")  # trove/common/cfg.py, conductor_queue and taskmanager_queue
+QUEUES = ("trove-conductor", "taskmanager")  # trove/common/cfg.py, conductor_queue and taskmanager_queue
 SERVICES = ("nova-compute", "trove-taskmanager", "trove-conductor")
 
 

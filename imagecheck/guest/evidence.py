@@ -59,13 +59,14 @@ PIECES: tuple[Source, ...] = (
     Source(
         CONTAINER,
         "what the containers said",
-        "cd /var/lib/docker/containers && for f in */*-json.log; do echo \"== $f\"; tail -c 500000 \"$f\"; done",
+        'cd /var/lib/docker/containers && for f in */*-json.log; do '
+        'if [ -e "$f" ]; then echo "== $f"; tail -c 500000 "$f"; fi; done',
     ),
     Source("docker-journal.txt", "docker's unit", "journalctl -b --no-pager -o short-precise -u docker -u containerd"),
     Source(
         "docker.txt",
         "containers and images in docker",
-        "docker ps -a --no-trunc; docker images; docker inspect $(docker ps -aq)",
+        'docker ps -a --no-trunc; docker images; ids=$(docker ps -aq); [ -z "$ids" ] || docker inspect $ids',
     ),
     Source("dmesg.txt", "the kernel's messages", "dmesg"),
 )  # fmt: skip

@@ -48,7 +48,7 @@ def test_a_guest_that_answers_tells_all_over_ssh(road, guest):
     assert [piece for piece in node.pieces if piece.missing] == []
     assert {piece.name for piece in inside.PIECES} <= set(pieces)
     for name, line in {
-        "journal.txt": "systemd[1]: ", "cloud-init.txt": '"result"', "cloud-init.log": "DataSourceConfigDrive",
+        "journal.txt": "systemd[1]: ", "cloud-init.txt": '"modules-final"', "cloud-init.log": "DataSourceConfigDrive",
         "agent.log": "trove", "injected.txt": "guest_id", "network.txt": "default via", "dmesg.txt": "Linux version",
         "disks.txt": "ext4", "units.txt": road.choice.definition.agent.unit, "docker.txt": "mariadb",
         "console.log": "login:", "nova-actions.json": "compute__do_build_and_run_instance", "ports.json": "mac_address",
