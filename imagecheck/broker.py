@@ -110,7 +110,10 @@ class Broker:
 
     def queue(self, guest_id: str) -> Queue | None:
         """The agent's queue (topic ``guestagent.ID``); None when there is none. Raises BrokerUnreachable."""
-        name = f"guestagent.{guest_id}"
+        return self.named(f"guestagent.{guest_id}")
+
+    def named(self, name: str) -> Queue | None:
+        """The queue of that name; None when there is none. Raises BrokerUnreachable."""
         try:
             with self._channel() as channel:
                 told = channel.queue_declare(name, passive=True)

@@ -56,13 +56,8 @@ class Disk:
         return Tree(self.root)
 
 
-@contextmanager
-def opened(image: ImageFile) -> Iterator[Disk]:
-    """Mount the image's root file system for a while; everything is undone also when the body raises.
-
-    Raises UsageError where this process may not mount, StepFailed where the image has no file system that this
-    kernel knows or no operating system in it.
-    """
+def require() -> None:
+    """UsageError where this process may not, or this host cannot, look inside an image."""
     if os.geteuid() != 0:
         raise UsageError(
             "looking inside an image needs root (loop device, mount): run as root, or leave the disk stage out"
@@ -70,6 +65,16 @@ def opened(image: ImageFile) -> Iterator[Disk]:
     if not Path("/dev/fuse").exists():
         raise UsageError("looking inside an image needs /dev/fuse: load the kernel module fuse, or pass the device in")
     hostcmd.require("qemu-storage-daemon", "losetup", "partx", "blkid", "mount", "umount")
+
+
+@contextmanager
+def opened(image: ImageFile) -> Iterator[Disk]:
+    """Mount the image's root file system for a while; everything is undone also when the body raises.
+
+    Raises UsageError where this process may not mount, StepFailed where the image has no file system that this
+    kernel knows or no operating system in it.
+    """
+    require()
     probe(image.path)  # the file may have changed since it was inspected; qemu must not follow a new header
     with ExitStack() as stack:
         work = Path(tempfile.mkdtemp(prefix="imagecheck-disk-"))

@@ -59,10 +59,11 @@ def held_to(image: ImageFile, sha256: str, shown: str) -> ImageFile:
     return image
 
 
-def take(wanted: Wanted, cache: Path) -> ImageFile:
+def take(wanted: Wanted, cache: Path, deadline: float | None = None) -> ImageFile:
     """Download ``wanted`` once: afterwards it is found below ``cache``/by-digest without a request or a rehash.
 
     Two at once, in this process or another: the second waits and takes what the first got. Errors as `fetch`.
+    ``deadline`` in seconds, `DEADLINE` unless given.
     """
     if not re.fullmatch(r"[0-9a-f]{32,128}", wanted.digest):  # it becomes a folder's name
         raise UsageError(f"{wanted.shown}: {wanted.digest[:140]!r} is not a digest: give its hexadecimal digits")
@@ -72,7 +73,9 @@ def take(wanted: Wanted, cache: Path) -> ImageFile:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with progress.phase(f"fetch {wanted.shown}"), _alone(folder):
-            return _cached(folder) or _known_again(folder, wanted) or _Download(wanted, folder).run()
+            return (
+                _cached(folder) or _known_again(folder, wanted) or _Download(wanted, folder, deadline or DEADLINE).run()
+            )
     except OSError as error:
         raise StepFailed(
             STEP, f"{wanted.shown} cannot be kept in {folder} ({error.strerror or error})",
@@ -162,13 +165,13 @@ def _alone(folder: Path) -> Iterator[None]:
 class _Download:
     """Bytes into ``folder``/part, over as many connections as it takes, hashed on the way."""
 
-    def __init__(self, wanted: Wanted, folder: Path) -> None:
-        self.wanted, self.folder = wanted, folder
+    def __init__(self, wanted: Wanted, folder: Path, deadline: float) -> None:
+        self.wanted, self.folder, self.deadline = wanted, folder, deadline
         self.part, self.state = folder / "part", folder / "part.json"
         self.resumed = False  # bytes of more than one answer
         self.most = self.have()  # bytes: the furthest that it came
         self.hash, self.hashed = hashlib.new(wanted.algorithm), 0
-        self.end = time.monotonic() + DEADLINE
+        self.end = time.monotonic() + deadline
 
     def have(self) -> int:
         return self.part.stat().st_size if self.part.exists() else 0
@@ -279,7 +282,7 @@ class _Download:
                         self._probe()
                         probed = True
                     if now > self.end:
-                        raise StepFailed(STEP, f"{self.wanted.shown} did not come within {DEADLINE:.0f} s")
+                        raise StepFailed(STEP, f"{self.wanted.shown} did not come within {self.deadline:.0f} s")
             except requests.RequestException as error:  # first: it is an OSError
                 raise Transient(f"the connection broke after {_mib(have)} ({_why(error)})") from error
         if total is not None and have != total:

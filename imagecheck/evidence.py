@@ -1,39 +1,102 @@
-"""Save what explains a failure, before anything is deleted: consoles, faults, actions, and the guest's own logs."""
+"""Save what explains a failure, before anything is deleted: one folder for each node, with a page, and one over all.
+
+From the cloud through its APIs, from the guest over SSH, and where SSH is dead from the guest's stopped disk.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from imagecheck import causes, progress, service
 from imagecheck.bare import Ground
-from imagecheck.cloud import network, nova, trove
-from imagecheck.errors import ImagecheckError
-from imagecheck.guest import console, ssh
+from imagecheck.blackbox import cloudside, stopped
+from imagecheck.blackbox.box import Box
+from imagecheck.cloud import nova, trove
+from imagecheck.errors import ImagecheckError, StepFailed, UsageError
 from imagecheck.guest import evidence as inside
-from imagecheck.report import Folder
+from imagecheck.guest import ssh
+from imagecheck.report import Folder, Node, index_page, node_page
+from imagecheck.report.files import private, slug
 
-LOGIN_DEADLINE = 30  # seconds; a guest that does not answer now has had its time
+FULL = 3  # failed checks of an image for which all is gathered; a broken image fails many at once
+SECONDS = 30.0  # for the cloud's answers and the guest's, which are asked for at the same time
+LOGIN_DEADLINE = 15  # seconds; a guest that does not answer now has had its time
 
 
-def save(folder: Folder, step: str, error: BaseException, ground: Ground | None) -> Path:
-    """Everything that can still be read, below ``folder``; returns the folder of this step.
+class Boxes:
+    """The evidence of one image's run. ``node`` is the id of the check under way, "" outside of all."""
 
-    Raises nothing of its own: a piece that cannot be read says so in its file. Files are private (0600).
-    """
-    keep = _Keeper(folder, step)
-    keep.text("fault.txt", f"{error}\n")
-    if ground is not None:
-        with progress.phase("save the evidence", quiet=True):
-            for entry in ground.ledger.open:
-                if entry.kind == "server" and entry.id:
-                    _server(keep, ground, entry.id, "", ground.key)
-                elif entry.kind == "instance" and entry.id:
-                    _instance(keep, ground, entry.id)
-    return folder.evidence(step)
+    def __init__(self, folder: Folder, image: str) -> None:
+        self.node = ""
+        self.saved: list[Node] = []
+        self._folder, self._image = folder, image
+        self._full: list[Node] = []
+
+    def broken(self, step: str, error: BaseException, ground: Ground | None) -> Node:
+        """A step broke: everything that can still be read. A guest that does not answer is stopped to read its disk.
+
+        Raises nothing of its own: a piece that cannot be had is named with the reason.
+        """
+        return self._save(step, error, ground, expendable=True)
+
+    def failed(self, check: str, error: BaseException, ground: Ground | None) -> tuple[Node, bool]:
+        """A check does not hold: the same, but nothing is stopped, later checks need it. And whether it is one of the
+        first `FULL`: the others are shown what was gathered for the one before."""
+        first = len(self._full) < FULL
+        node = self._save(check, error, ground, full=first)
+        if first:
+            self._full.append(node)
+        return node, first
+
+    def of(self, node: str) -> str:
+        """The folder of a check's evidence; "" where there is none."""
+        return next((str(one.folder) for one in reversed(self.saved) if one.id == node), "")
+
+    def _save(
+        self, step: str, error: BaseException, ground: Ground | None, *, expendable: bool = False, full: bool = True
+    ) -> Node:
+        began = time.time()
+        box = Box(self._place(self.node.rpartition("/")[2] or step))
+        box.put("fault.txt", "what failed", "imagecheck", f"{error}\n")
+        if ground is not None and full:
+            with progress.phase("save the evidence") as shown:
+                shown.quiet = not ground.ledger.open
+                try:
+                    _gather(box, ground, expendable)
+                except Exception as broke:  # noqa: BLE001 - what is saved already must be shown all the same
+                    box.lack("more", "all that comes after this", "imagecheck", str(broke) or type(broke).__name__)
+        before = None if full or not self._full else self._full[-1]
+        told = error.cause if isinstance(error, StepFailed) and error.cause and error.cause.known else None
+        node = Node(
+            id=self.node or step,
+            folder=box.path,
+            sentence=str(error),
+            verdict=told or (before.verdict if before else explain(box.path)),
+            pieces=box.pieces,
+            at=began,
+            seconds=time.time() - began,
+            see=before.folder.name if before else "",
+        )
+        self.saved.append(node)
+        self._write(box.path / "index.html", node_page(self._image, node))
+        self._write(self._folder.index, index_page(self._image, self.saved))
+        return node
+
+    def _place(self, name: str) -> Path:
+        try:
+            return self._folder.node(name)
+        except UsageError as error:
+            progress.note(str(error))
+            return self._folder.path / slug(name)
+
+    def _write(self, file: Path, text: str) -> None:
+        try:
+            private(file, text)
+        except UsageError as error:
+            progress.note(str(error))
 
 
 def explain(folder: Path) -> causes.Verdict:
@@ -46,39 +109,56 @@ def explain(folder: Path) -> causes.Verdict:
     return causes.verdict(causes.evidence_from(texts))
 
 
-class _Keeper:
-    def __init__(self, folder: Folder, step: str) -> None:
-        self._folder, self._step = folder, step
+def _gather(box: Box, ground: Ground, expendable: bool) -> None:
+    end = time.monotonic() + SECONDS
+    jobs, guests = [], []
+    servers: list[tuple[str, str, Path | None]] = []
+    for entry in ground.ledger.open:  # the newest first: it is the one that failed
+        if entry.kind == "server" and entry.id:
+            others = sum(key is not None for *_, key in servers)
+            servers.append((entry.id, f"server{others + 1}-" if others else "", ground.key))
+        elif entry.kind == "queue":
+            guests.append(entry.name)
+        elif entry.kind == "instance" and entry.id:
+            guests.append(entry.id)
+            jobs += cloudside.of_instance(ground, entry.id)
+            with contextlib.suppress(ImagecheckError):
+                if server := trove.show(ground.cloud, entry.id).server_id:
+                    servers.append((server, "trove-", None))
+    for id, prefix, _ in servers:
+        jobs += cloudside.of_server(ground, id, prefix)
+    if not jobs:
+        return
+    asked = box.start([*jobs, *cloudside.of_run(ground, guests)])
+    silent = [(prefix, found) for id, prefix, key in servers if (found := _ask(box, ground, id, prefix, key))]
+    box.wait(asked, seconds=max(2.0, end - time.monotonic()))
+    for prefix, (quiet, why) in silent:
+        _read_disk(box, ground, quiet, prefix, why, expendable)
 
-    def text(self, name: str, text: str) -> None:
-        with contextlib.suppress(ImagecheckError):
-            path = self._folder.save(self._step, name, text)
-            path.chmod(0o600)
-            path.parent.chmod(0o700)
 
-    def read(self, name: str, how: Callable[[], str]) -> None:
-        try:
-            text = how()
-        except ImagecheckError as error:
-            text = f"could not be read: {error}\n"
-        self.text(name, text)
-
-
-def _server(keep: _Keeper, ground: Ground, id: str, prefix: str, key: Path | None) -> None:
-    cloud, definition = ground.cloud, ground.definition
-    keep.read(f"{prefix}console.log", lambda: console.clean(nova.console(cloud, id)))
-    keep.read(f"{prefix}nova-server.json", lambda: _json(nova.show(cloud, id).raw))
-    keep.read(f"{prefix}nova-actions.json", lambda: _json([dataclasses.asdict(one) for one in nova.actions(cloud, id)]))
-    keep.read(f"{prefix}ports.json", lambda: _json(network.ports(cloud, device_id=id)))
+def _ask(box: Box, ground: Ground, id: str, prefix: str, key: Path | None) -> tuple[nova.Server, str] | None:
+    """Save what the guest says over SSH; the server and the reason where its disk has to tell instead."""
     try:
-        server = nova.show(cloud, id)
+        server = nova.show(ground.cloud, id)
+        if server.status == "SHUTOFF":
+            return server, "the server is SHUTOFF"
         if server.status != "ACTIVE":
-            return
+            stopped.missing(box, prefix, f"the server is {server.status}: no guest runs")
+            return None
         with _login(ground, server, key) as guest:
-            for name, text in inside.collect(guest, unit=definition.agent.unit, log=definition.agent.log):
-                keep.text(prefix + name, text)
+            texts, why = inside.collect(guest, unit=ground.definition.agent.unit, log=ground.definition.agent.log)
+    except UsageError as error:  # nobody can tell whether the guest is dead
+        stopped.missing(box, prefix, str(error))
+        return None
     except ImagecheckError as error:
-        keep.text(f"{prefix}guest.txt", f"the guest could not be asked: {error}\n")
+        return server, str(error).splitlines()[0]
+    for piece in inside.PIECES:
+        if piece.name in texts:
+            box.put(prefix + piece.name, piece.what, "the guest, over SSH", texts[piece.name])
+    if not texts:
+        return server, why
+    stopped.missing(box, prefix, why)
+    return None
 
 
 @contextlib.contextmanager
@@ -95,15 +175,14 @@ def _login(ground: Ground, server: nova.Server, key: Path | None) -> Iterator[ss
         guest.forget()
 
 
-def _instance(keep: _Keeper, ground: Ground, id: str) -> None:
-    cloud = ground.cloud
-    keep.read("trove-instance.json", lambda: _json(trove.show(cloud, id).raw))
-    keep.read("trove-instance-owner.json", lambda: _json(trove.show_as_tenant(cloud, id).raw))
-    keep.read("broker.txt", lambda: f"{ground.broker.queue(id)}\n")
-    with contextlib.suppress(ImagecheckError):
-        if server := trove.show(cloud, id).server_id:
-            _server(keep, ground, server, "trove-", None)
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, indent=2, default=str, ensure_ascii=False) + "\n"
+def _read_disk(box: Box, ground: Ground, server: nova.Server, prefix: str, why: str, expendable: bool) -> None:
+    reason = "" if expendable else "the server is still needed, so it was not stopped"
+    if not reason:
+        with contextlib.suppress(ImagecheckError):
+            reason = stopped.worthless(nova.console(ground.cloud, server.id))
+    if not reason:
+        try:
+            stopped.save(box, ground, server, prefix)
+        except (ImagecheckError, OSError) as error:
+            reason = str(error).splitlines()[0]
+    stopped.missing(box, prefix, f"{why}; its disk: {reason}" if reason else why)

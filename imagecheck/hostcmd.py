@@ -118,14 +118,16 @@ def stream(
     check: bool = True,
     timeout: float | None = None,
     step: str = "",
+    input: str | None = None,
     env: Mapping[str, str] | None = None,
     cwd: str | os.PathLike[str] | None = None,
 ) -> int:
     """Run a long command and give each line of its output (stdout and stderr in order) to ``on_line``.
 
-    Returns the exit code. ``on_line`` may raise to end the command at once. Otherwise as `run`.
+    Returns the exit code. ``on_line`` may raise to end the command at once. ``input`` is short (it goes in before
+    anything is read: 64 KiB, pipe(7)). Otherwise as `run`.
     """
-    with start(argv, step=step, env=env, cwd=cwd) as under_way:
+    with start(argv, step=step, input=input, env=env, cwd=cwd) as under_way:
         return under_way.follow(on_line, check=check, timeout=timeout)
 
 
@@ -181,11 +183,16 @@ def start(
     argv: Sequence[str | os.PathLike[str]],
     *,
     step: str = "",
+    input: str | None = None,
     env: Mapping[str, str] | None = None,
     cwd: str | os.PathLike[str] | None = None,
 ) -> Iterator[Started]:
     """Start a command for `Started.follow`; it and its children are ended when the body ends before it has."""
-    with _process(argv, step, env, cwd, stdin=False, merge=True) as process:
+    with _process(argv, step, env, cwd, stdin=input is not None, merge=True) as process:
+        if input is not None and process.stdin:
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.write(input.encode())
+                process.stdin.close()
         yield Started(argv, step, process)
 
 

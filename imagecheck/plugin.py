@@ -306,7 +306,19 @@ def pytest_runtest_makereport(
     if report.when == "setup":
         item.user_properties += [("stage", STAGES[_stage(item)]), ("check", sentence)]
     session.take(_image(item), item.name, STAGES[_stage(item)], sentence, report, error)
+    if evidence := session.evidence(_image(item), item.nodeid):
+        if report.failed:
+            report.sections.append(("evidence", f"{evidence}/index.html"))
+        if report.when == "teardown":  # JUnit takes the properties of this one
+            report.user_properties.append(("evidence", evidence))
     return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    session = item.config.stash.get(_KEY, None)
+    if session is not None and (name := _image(item)):
+        session.begins(name, item.nodeid)
 
 
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:

@@ -24,37 +24,52 @@ _secrets: set[str] = set()
 _learned: re.Pattern[str] | None = None
 
 # Values in configuration files and structures. The name of the key is kept, so that evidence stays readable.
+# No pattern tries the same text again from each of its letters: a guest may print a word of megabytes.
 _KEY = (
-    r"[\w.-]*(?:passw(?:or)?d|passphrase|adminpass|admin_?pass|secret(?:_key)?|encr(?:yption|ypt)?_key|auth_token"
+    r"(?:passw(?:or)?d|passphrase|adminpass|admin_?pass|secret(?:_key)?|encr(?:yption|ypt)?_key|auth_token"
     r"|private_key|api_key|access_key|rpc_encr_key|password_hash|token)"
 )
 _QUOTE = r"\\?[\"']"
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
-    # A whole key, or what is left of one in a log that was cut off.
-    (
-        re.compile(
-            r"(-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----)"
-            r"(?:.*?-----END [A-Z0-9 ]*PRIVATE KEY-----|(?:[A-Za-z0-9+/=\s]|\\[nr])*)",
-            re.DOTALL,
-        ),
-        rf"\1{HIDDEN}",
-    ),
-    # scheme://user:password@host, greedily: an unquoted '@' or a second broker in the list must not end it early.
-    (re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s/:@\"'<>]*:)[^\s\"'<>]*@"), rf"\1{HIDDEN}@"),
     (re.compile(r"gAAAA[A-Za-z0-9_-]{16,}(?:={1,2}|%3[Dd])*"), HIDDEN),
     (re.compile(rf"(?i)\b((?:x-)?(?:auth|subject|service|storage)-token)({_QUOTE})?(\s*[:=]\s*)({_QUOTE})?[^\s\"'\\,;]+"),
      rf"\1\2\3\4{HIDDEN}"),
     (re.compile(rf"(?i)\b(authorization)({_QUOTE})?(\s*[:=]\s*)({_QUOTE})?(basic|bearer|digest)?(\s*)[^\s\"'\\,;]+"),
      rf"\1\2\3\4\5\6{HIDDEN}"),
     # password = anything up to the end of the line (oslo.config and my.cnf files).
-    (re.compile(rf"(?im)^([ \t]*{_KEY}[ \t]*=[ \t]*)(?!{_QUOTE})\S[^\r\n]*"), rf"\1{HIDDEN}"),
+    (re.compile(rf"(?im)^([ \t]*[\w.-]*{_KEY}[ \t]*=[ \t]*)(?!{_QUOTE})\S[^\r\n]*"), rf"\1{HIDDEN}"),
     # "password": "x", 'password': 'x', password: x, PASSWORD=x in the middle of a line.
     (re.compile(rf"(?i)({_KEY}(?:{_QUOTE})?\s*[:=]\s*[bu]?\")(?:[^\"\\\r\n]|\\.)*"), rf"\1{HIDDEN}"),
     (re.compile(rf"(?i)({_KEY}(?:{_QUOTE})?\s*[:=]\s*[bu]?')(?:[^'\\\r\n]|\\.)*"), rf"\1{HIDDEN}"),
     (re.compile(rf"(?i)({_KEY}\\[\"']\s*[:=]\s*\\[\"'])[^\"'\\\r\n]*"), rf"\1{HIDDEN}"),
     (re.compile(rf"(?i)({_KEY}(?:{_QUOTE})?[ \t]*[:=][ \t]*)(?!{_QUOTE}|[bu][\"'])[^\s\"'\\,;}}\])]+"), rf"\1{HIDDEN}"),
-    (re.compile(r"(?i)(--?[\w-]*(?:password|token|secret)[ \t]+)(?!-)[^\s\"']+"), rf"\1{HIDDEN}"),
+    (re.compile(r"(?i)((?<![\w-])-[\w-]*(?:password|token|secret)[ \t]+)(?!-)[^\s\"']+"), rf"\1{HIDDEN}"),
 )  # fmt: skip
+_BEGIN = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----")
+_END = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY-----")
+_CUT_OFF = re.compile(r"(?:[A-Za-z0-9+/=\s]|\\[nr])*")
+_URL = re.compile(r"://[^\s\"'<>]+")
+_USER = re.compile(r"://[^/:@]*:")
+
+
+def _without_keys(text: str) -> str:
+    """Private keys hidden: whole ones, and what is left of one in a log that was cut off."""
+    parts, at, whole = [], 0, True
+    for begin in _BEGIN.finditer(text):
+        if begin.start() < at:
+            continue
+        end = _END.search(text, begin.end()) if whole else None
+        whole = end is not None
+        parts += [text[at : begin.end()], HIDDEN]
+        at = end.end() if end else cut.end() if (cut := _CUT_OFF.match(text, begin.end())) else begin.end()
+    return "".join([*parts, text[at:]]) if parts else text
+
+
+def _without_login(url: re.Match[str]) -> str:
+    """scheme://user:password@host, up to the last '@': an unquoted one or a second broker must not end it early."""
+    text = url[0]
+    user, end = _USER.search(text), text.rfind("@")
+    return text if user is None or end < user.end() else text[: user.end()] + HIDDEN + text[end:]
 
 
 def _base64_forms(secret: bytes) -> Iterable[str]:
@@ -112,6 +127,7 @@ def redact(text: str) -> str:
     """``text`` with every learned secret and everything that looks like one replaced by ``***``."""
     if _learned is not None:
         text = _learned.sub(HIDDEN, text)
+    text = _URL.sub(_without_login, _without_keys(text))
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
     return text

@@ -64,6 +64,7 @@ class Road:
         self.measured: list[Measured] = []
         self.seconds: dict[str, float] = {}  # step -> its own time, without that of the steps it called for
         self.accounting = ""
+        self.boxes = evidence.Boxes(folder, choice.name)
         self._release = release
         self._yes = yes
         self._began = time.time()
@@ -114,7 +115,7 @@ class Road:
             if self.retries or step not in UNDONE or error.cause is None or not error.cause.retryable:
                 raise
             progress.note(f"{step}: {error.sentence}: a fault of the cloud that may pass, once more")
-            evidence.save(self.folder, f"{step}, first time", error, self._made.get("cloud"))
+            self.boxes.broken(f"{step}, first time", error, self._made.get("cloud"))
             self.retries.append(Retry(step, error.sentence, error.cause.id, passed=False))
             self._undo(*UNDONE[step])
         made = make()
@@ -137,15 +138,16 @@ class Road:
             self._made.pop(step, None)
 
     def _keep_evidence(self, step: str, error: ImagecheckError) -> None:
-        path = evidence.save(self.folder, step, error, self._made.get("cloud"))
-        fault = Fault.of(error, str(path)).explained(evidence.explain(path))
+        saved = self.boxes.broken(step, error, self._made.get("cloud"))
+        fault = Fault.of(error, str(saved.folder)).explained(saved.verdict)
         self.faults.append(fault if fault.step else dataclasses.replace(fault, step=step))
 
     def check_failed(self, check: str, sentence: str, cause: str) -> None:
-        """A check's assertion failed: keep what explains it and tell it with the faults of the road."""
+        """A check's assertion failed: keep what explains it, and tell the first ones with the faults of the road."""
         failure = StepFailed(check, f"does not hold: {sentence or cause}", seen=cause if sentence else "")
-        path = evidence.save(self.folder, check, failure, self._made.get("cloud"))
-        self.faults.append(Fault.of(failure, str(path)).explained(evidence.explain(path)))
+        saved, first = self.boxes.failed(check, failure, self._made.get("cloud"))
+        if first:
+            self.faults.append(Fault.of(failure, str(saved.folder)).explained(saved.verdict))
 
     # ---- the image
 

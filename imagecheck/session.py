@@ -15,7 +15,7 @@ from imagecheck import build, choice, progress, sandbox
 from imagecheck.cloud import connection
 from imagecheck.cloud.preflight import preflight
 from imagecheck.definition import Definition
-from imagecheck.errors import ImagecheckError, StepFailed
+from imagecheck.errors import StepFailed
 from imagecheck.options import expired
 from imagecheck.report import (
     Check,
@@ -30,8 +30,6 @@ from imagecheck.report.facts import Outcome
 from imagecheck.report.files import slug
 from imagecheck.run import NotReached, Road
 from imagecheck.site import Site
-
-MOST_EVIDENCE = 3  # failed assertions per image whose evidence is saved; a broken image fails many at once
 
 
 class Report(Protocol):
@@ -48,7 +46,6 @@ class _Image:
     choice: choice.Choice
     road: Road | None = None
     checks: dict[str, Check] | None = None
-    saved: int = 0
 
 
 class Session:
@@ -152,6 +149,14 @@ class Session:
 
     # ---- what became of the checks
 
+    def begins(self, name: str, node: str) -> None:
+        """The check with that node id begins: what fails from now on is saved under its name."""
+        self.road(name).boxes.node = node
+
+    def evidence(self, name: str, node: str) -> str:
+        """The folder of what was saved about that check; "" where nothing was."""
+        return self.road(name).boxes.of(node)
+
     def take(
         self, name: str, check: str, stage: str, sentence: str, report: Report, error: BaseException | None
     ) -> None:
@@ -169,9 +174,8 @@ class Session:
         if outcome == "known":
             cause = f"{getattr(report, 'wasxfail', '')}: {cause}"
         one.checks[check] = Check(check, sentence, stage, outcome, report.duration, cause)
-        own = isinstance(error, ImagecheckError)  # its step has saved its evidence already
-        if report.outcome == "failed" and not own and one.road is not None and one.saved < MOST_EVIDENCE:
-            one.saved += 1
+        # A step that broke for this check has saved its evidence already.
+        if report.outcome == "failed" and one.road is not None and not one.road.boxes.of(one.road.boxes.node):
             one.road.check_failed(check, sentence, cause)
 
     # ---- the end
@@ -235,6 +239,8 @@ class Session:
         lines += [f"          left: {line}" for line in left]
         if run.sandbox:
             lines += [f"sandbox   {self._release} stays up for the next run; `imagecheck sandbox down` stops it"]
+        if road.boxes.saved:
+            lines += [f"evidence  {road.folder.index}"]
         lines += [f"report    {road.folder.report}"]
         self.told.append({"image": name, "lines": lines, "properties": properties(run, road.measured, road.faults)})
 

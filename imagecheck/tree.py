@@ -66,13 +66,15 @@ class Tree:
         found = self.path(inside)
         return found.lstat() if found is not None else None
 
-    def text(self, inside: str) -> str:
-        """The file's text; empty where there is no readable regular file."""
+    def text(self, inside: str, *, last: int = 0) -> str:
+        """The file's text (``last``: its last bytes only); empty where there is no readable regular file."""
         found = self.path(inside)
         if found is None or not stat.S_ISREG(found.lstat().st_mode):
             return ""
         try:
             with found.open("rb") as stream:
+                if last:
+                    stream.seek(max(0, found.lstat().st_size - last))
                 return stream.read(_LARGEST).decode("utf-8", "replace")
         except OSError:
             return ""

@@ -203,8 +203,9 @@ def described(image: Mapping[str, Any]) -> Found:
     return Found(str(image["id"]), name, format_, int(image.get("size") or 0), algorithm, digest.lower())
 
 
-def download(cloud: Cloud, found: Found, cache: Path, sha256: str = "") -> ImageFile:
+def download(cloud: Cloud, found: Found, cache: Path, sha256: str = "", *, deadline: float | None = None) -> ImageFile:
     """The image as a file below ``cache``: resumed, verified against Glance's digest (and ``sha256``), kept by it.
+    ``deadline`` in seconds.
 
     Raises UsageError (another digest or format than Glance says, not allowed) and StepFailed (network, room).
     """
@@ -222,7 +223,7 @@ def download(cloud: Cloud, found: Found, cache: Path, sha256: str = "") -> Image
         except Hiccup as error:
             raise downloads.Transient(str(error)) from error
 
-    file = downloads.take(downloads.Wanted(found.shown, algorithm, digest, ask), cache)
+    file = downloads.take(downloads.Wanted(found.shown, algorithm, digest, ask), cache, deadline)
     if file.format != found.format:
         raise UsageError(
             f"{found.shown} is {file.format} inside, but Glance calls it {found.format}, so no server can boot it: "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,18 @@ def ports(cloud: Cloud, **query: str) -> list[Mapping[str, Any]]:
     """Ports of all projects that match (name=..., device_id=...)."""
     with asking(STEP, "list ports"):
         return [port.to_dict() for port in cloud.admin.network.ports(**query)]
+
+
+def surroundings(cloud: Cloud, ports_: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """The networks of these ports with their subnets, and their security groups with the rules in them."""
+    networks = sorted({str(port["network_id"]) for port in ports_})
+    groups_ = sorted({str(group) for port in ports_ for group in port.get("security_group_ids") or ()})
+    with asking(STEP, "show networks and security groups"):
+        return {
+            "networks": [cloud.admin.network.get_network(id).to_dict() for id in networks],
+            "subnets": [one.to_dict() for id in networks for one in cloud.admin.network.subnets(network_id=id)],
+            "security_groups": [cloud.admin.network.get_security_group(id).to_dict() for id in groups_],
+        }
 
 
 def ssh_group(cloud: Cloud, ledger: Ledger, name: str, run: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from imagecheck import waits
 from imagecheck.cloud import network
 from imagecheck.cloud.connection import Cloud, Hiccup, Missing, asking
-from imagecheck.cloud.ledger import TAG, Ledger
+from imagecheck.cloud.ledger import TAG, Entry, Ledger
 from imagecheck.errors import StepFailed
 
 STEP = "Nova server"
@@ -215,6 +215,54 @@ def actions(cloud: Cloud, server_id: str) -> list[Step]:
                     )
                 )
     return sorted(steps, key=lambda step: step.start)
+
+
+def diagnostics(cloud: Cloud, server_id: str) -> Mapping[str, Any]:
+    """What the hypervisor tells of a running server: state, uptime, memory, disks, ports (microversion 2.48)."""
+    with asking(STEP, "ask for the server's diagnostics"):
+        found: Mapping[str, Any] = cloud.admin.compute.get_server_diagnostics(server_id).to_dict()
+        return found
+
+
+def hypervisor(cloud: Cloud, server: Server) -> dict[str, Any]:
+    """Where the server lies, as an administrator sees it: nova-compute's service and the hypervisor's record."""
+    host, name = server.raw.get("compute_host"), server.raw.get("hypervisor_hostname")
+    with asking(STEP, "show the hypervisor"):
+        services = [one.to_dict() for one in cloud.admin.compute.services(host=host)] if host else []
+        found = cloud.admin.compute.find_hypervisor(name, ignore_missing=True) if name else None
+    return {
+        "instance_name": server.raw.get("instance_name"),
+        "vm_state": server.raw.get("vm_state"),
+        "task_state": server.raw.get("task_state"),
+        "power_state": server.raw.get("power_state"),
+        "services": services,
+        "hypervisor": found.to_dict() if found else None,
+    }
+
+
+def stop(cloud: Cloud, server_id: str, *, deadline: float) -> None:
+    """Shut the server down and wait for it. Nova asks the guest first, for 60 s by default (nova.conf,
+    shutdown_timeout), and then takes its power away."""
+    with asking(STEP, "stop the server"):
+        cloud.admin.compute.stop_server(server_id)
+
+    def down() -> waits.Ready[None] | waits.NotYet:
+        server = show(cloud, server_id)
+        task = server.raw.get("task_state")
+        if server.status == "SHUTOFF" and not task:
+            return waits.Ready(None)
+        return waits.NotYet(f"{server.status} ({task or 'no task'})")
+
+    waits.until(down, reason="the server to stop", deadline=deadline, interval=1, transient=(Hiccup,), step=STEP)
+
+
+def snapshot(cloud: Cloud, ledger: Ledger, server_id: str, *, name: str, run: str) -> Entry:
+    """Ask for an image of the server's root disk; the ledger's entry has its id. It is not active yet."""
+    entry = ledger.intend("image", name)
+    with asking(STEP, "take a snapshot of the server"):
+        # Not create_server_image: that looks the image up in every list before it gives its id.
+        server = cloud.admin.compute.get_server(server_id)
+        return ledger.made(entry, str(server.create_image(cloud.admin.compute, name, {TAG: run, f"{TAG}_run": run})))
 
 
 def reboot(cloud: Cloud, server_id: str) -> None:

@@ -1,11 +1,12 @@
-"""What a run leaves behind: terminal lines, JUnit properties, timings.json and report.json.
+"""What a run leaves behind: terminal lines, JUnit properties, timings.json, report.json, pages over the evidence.
 
 Pure functions from frozen facts to text; only ``files`` writes. Everything passes redact.
 """
 
-from imagecheck.report.facts import Check, Fault, Measured, Retry, Run
+from imagecheck.report.facts import Check, Fault, Measured, Node, Piece, Retry, Run
 from imagecheck.report.files import Folder
 from imagecheck.report.junit import properties
+from imagecheck.report.page import index_page, node_page
 from imagecheck.report.schema import SCHEMA, report_table, timings_table
 from imagecheck.report.terminal import fault_lines, timeline_lines
 
@@ -15,9 +16,13 @@ __all__ = [
     "Fault",
     "Folder",
     "Measured",
+    "Node",
+    "Piece",
     "Retry",
     "Run",
     "fault_lines",
+    "index_page",
+    "node_page",
     "properties",
     "report_table",
     "timeline_lines",

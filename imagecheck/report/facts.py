@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 from imagecheck.errors import Cause, StepFailed
@@ -101,3 +102,33 @@ class Fault:
         if isinstance(error, StepFailed):
             return cls(error.step, error.sentence, error.seen, error.remedy, evidence, known=error.cause)
         return cls("", str(error) or type(error).__name__, evidence=evidence)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One piece of evidence: a file of a node's folder, or the reason why there is none.
+
+    ``what`` it is and where it comes ``source``, in words; ``size`` of the file in bytes; ``note`` what was left out;
+    ``missing`` the reason.
+    """
+
+    name: str
+    what: str
+    source: str
+    size: int = 0
+    note: str = ""
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class Node:
+    """What was saved about one failure: of a check (its node id) or of a step outside of all checks."""
+
+    id: str
+    folder: Path
+    sentence: str  # what failed
+    verdict: Cause
+    pieces: tuple[Piece, ...]
+    at: float = 0.0  # seconds since the epoch, harness
+    see: str = ""  # name of the folder whose evidence stands for this one's
+    seconds: float = 0.0  # that saving it took

@@ -1,4 +1,4 @@
-"""Where reports lie on disk: report/IMAGE/{report.json,timings.json} and a folder of evidence per step."""
+"""Where reports lie on disk: report/IMAGE/{report.json,timings.json,index.html} and a folder of evidence per node."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from imagecheck.errors import UsageError
-from imagecheck.redact import redact
 
 
 def slug(name: str) -> str:
@@ -39,9 +38,25 @@ class Folder:
         """The checks and the verdict."""
         return self.path / "report.json"
 
-    def evidence(self, step: str) -> Path:
-        """The folder for what was saved about a step; made when something is written."""
-        return self.path / slug(step)
+    @property
+    def index(self) -> Path:
+        """The page over all folders of evidence."""
+        return self.path / "index.html"
+
+    def node(self, name: str) -> Path:
+        """A new private folder for evidence, named after a test node or step. UsageError when it cannot be made."""
+        number, place = 1, self.path / slug(name)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            while True:
+                try:
+                    place.mkdir(mode=0o700)
+                    return place
+                except FileExistsError:  # two names may have one slug, and a check may fail twice
+                    number += 1
+                    place = self.path / f"{slug(name)}-{number}"
+        except OSError as error:
+            raise _unwritable(place, error) from error
 
     def write_timings(self, table: Mapping[str, Any]) -> Path:
         """Write timings.json; UsageError when the folder cannot be written."""
@@ -51,23 +66,28 @@ class Folder:
         """Write report.json; UsageError when the folder cannot be written."""
         return _write(self.report, _json(table))
 
-    def save(self, step: str, name: str, text: str) -> Path:
-        """Save one piece of evidence (a console, a journal), redacted."""
-        return _write(self.evidence(step) / slug(name), redact(text))
+
+def private(file: Path, text: str) -> Path:
+    """Write a file that only its owner may read; UsageError when it cannot be written."""
+    return _write(file, text, mode=0o600)
 
 
 def _json(table: Mapping[str, Any]) -> str:
     return json.dumps(table, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _write(file: Path, text: str) -> Path:
+def _write(file: Path, text: str, mode: int = 0o666) -> Path:
     half = file.with_name(file.name + ".part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        half.unlink(missing_ok=True)
+        half.touch(mode=mode, exist_ok=False)
         half.write_text(text, encoding="utf-8", errors="backslashreplace")
         half.replace(file)  # a reader never sees half a file
     except OSError as error:
-        raise UsageError(
-            f"{file}: cannot be written ({error.strerror}): make room, or start in another folder"
-        ) from error
+        raise _unwritable(file, error) from error
     return file
+
+
+def _unwritable(file: Path, error: OSError) -> UsageError:
+    return UsageError(f"{file}: cannot be written ({error.strerror}): make room, or start in another folder")

@@ -14,7 +14,7 @@ _WIDEST_NAME = 36
 _LABEL = 17  # columns of "FAILED", "seen in", ... in the design's picture
 # Guest consoles are full of escape sequences, which must not reach the terminal of the person who reads.
 _ESCAPES = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[@-Z\\^_])|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
 )
 _ASCII = str.maketrans({"…": "...", "→": "->", "±": "+/-", "×": "x", "█": "#", "▏": "|", "–": "-", "’": "'", "·": "."})
 

@@ -5,9 +5,7 @@ import json
 
 from imagecheck import evidence, redact
 from imagecheck.cloud import nova
-from imagecheck.errors import StepFailed
 from imagecheck.guest.config_drive import cloud_config
-from imagecheck.report import Folder
 
 
 class Raw:
@@ -31,16 +29,6 @@ def test_user_data_is_no_evidence():
         words = [word for word in text.replace('"', " ").split() if len(word) > 40]
         text = " ".join(base64.b64decode(word + "===", validate=False).decode("latin-1") for word in words)
     assert server.config_drive
-
-
-def test_a_fault_is_saved_private_and_redacted(tmp_path):
-    redact.learn("canary-in-the-mine-32")
-    folder = Folder(tmp_path / "report")
-    path = evidence.save(folder, "Nova server", StepFailed("Nova server", "said canary-in-the-mine-32"), None)
-    (file,) = path.iterdir()
-    assert file.name == "fault.txt"
-    assert file.read_text() == "Nova server: said ***\n"
-    assert (file.stat().st_mode & 0o777, path.stat().st_mode & 0o777) == (0o600, 0o700)
 
 
 def test_saved_evidence_names_its_cause_or_none(tmp_path):

@@ -132,13 +132,28 @@ def test_a_dial_tells_both_ends(guest):
 
 
 def test_evidence_comes_in_pieces(guest):
-    pieces = dict(evidence.collect(guest, unit="none.service", log="/nonexistent.log"))
-    assert list(pieces) == [name for name, _ in evidence.PIECES]
+    pieces, why = evidence.collect(guest, unit="none.service", log="/nonexistent.log")
+    assert list(pieces) == [piece.name for piece in evidence.PIECES]
     assert "No such file" in pieces["agent.log"]
+    assert why == ""
 
 
 def test_evidence_of_a_dead_guest_says_so(guest, stand_in):
     (stand_in / "down").touch()
-    ((name, text),) = evidence.collect(guest, unit="x", log="y")
-    assert name == "guest.txt"
-    assert "No route to host" in text
+    pieces, why = evidence.collect(guest, unit="x", log="y")
+    assert pieces == {}
+    assert "No route to host" in why
+
+
+def test_evidence_that_had_come_when_the_time_was_up_is_kept(guest, monkeypatch):
+    commands = {"a": """echo "it's $((1+1))\"""", "b": "sleep 30", "c": "echo never"}
+    pieces_ = tuple(evidence.Source(name, "", command) for name, command in commands.items())
+    monkeypatch.setattr(evidence, "PIECES", pieces_)
+    pieces, why = evidence.collect(guest, unit="x", log="y", seconds=1)
+    assert pieces == {"a": "it's 2\n", "b": "[imagecheck: cut off here, 1 s were over]\n"}
+    assert why == "1 s were over"
+
+
+def test_a_container_log_reads_as_docker_shows_it():
+    text = '== /x\n{"log":"ready\\n","stream":"stderr","time":"t"}\n{"log":"half a line\n[1, 2]\n'
+    assert evidence.plain(text) == '== /x\nready\n{"log":"half a line\n[1, 2]\n'

