@@ -68,6 +68,13 @@ def inject(ground: Ground) -> Injected:
     return Injected(guest_id, files, owner, group, info, config, user_data)
 
 
+def access(ground: Ground, public_key: str) -> None:
+    """The run's key pair and its security group, which every server of the harness shares; made once."""
+    if not any(one.kind == "keypair" for one in ground.ledger.open):
+        nova.create_keypair(ground.cloud, ground.ledger, ground.run, public_key)
+        network.ssh_group(ground.cloud, ground.ledger, ground.run, ground.run)
+
+
 def boot(ground: Ground, *, image: str, public_key: str, edges: Edges) -> tuple[BareBoot, float, float]:
     """Boot ``image`` through Nova on both networks, tenant first as Trove does. Waits for ACTIVE.
 
@@ -75,8 +82,7 @@ def boot(ground: Ground, *, image: str, public_key: str, edges: Edges) -> tuple[
     """
     run, where = ground.run, ground.where
     injected = inject(ground)
-    nova.create_keypair(ground.cloud, ground.ledger, run, public_key)
-    network.ssh_group(ground.cloud, ground.ledger, run, run)
+    access(ground, public_key)
     ground.ledger.intend("queue", injected.guest_id)
     server, began, accepted = nova.boot(
         ground.cloud,

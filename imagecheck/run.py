@@ -27,6 +27,7 @@ from imagecheck.cloud.trove import Version
 from imagecheck.errors import ImagecheckError, StepFailed
 from imagecheck.guest import config_drive, console, ssh
 from imagecheck.imagefile import ImageFile
+from imagecheck.injection import Cell
 from imagecheck.launch import collect
 from imagecheck.outcomes import Agent, BareBoot, Gone, Launch, Operation, Serving
 from imagecheck.report import Fault, Folder, Measured, Run
@@ -56,6 +57,7 @@ class Road:
         self.run = f"imagecheck-{datetime.now(UTC):%m%d-%H%M%S}-{secrets.token_hex(3)}"
         self.faults: list[Fault] = []
         self.measured: list[Measured] = []
+        self.cells: list[Cell] = []  # of the injection matrix
         self.seconds: dict[str, float] = {}  # step -> its own time, without that of the steps it called for
         self.accounting = ""
         self._release = release
@@ -99,6 +101,10 @@ class Road:
                 self.seconds.setdefault(step, took - inner)
             if self._inner:
                 self._inner[-1] += took
+
+    def step(self, step: str, make: Callable[[], T]) -> T:
+        """A step of another module's (looks), made once like those below."""
+        return self._step(step, make)
 
     def _keep_evidence(self, step: str, error: ImagecheckError) -> None:
         path = evidence.save(self.folder, step, error, self._made.get("cloud"))
@@ -166,7 +172,7 @@ class Road:
         file = self._made.get("image file") or self.choice.file
         where = preflight(cloud, self.choice.definition.needs, virtual_size=file.virtual_size if file else 0)
         brokers = tuple(broker.addresses(site.guest_config)) if site.guest_config else ()
-        key, self._public = ssh.keypair(self._private())
+        key, self.public_key = ssh.keypair(self._private())
         talk = broker.Broker(brokers)
         self._open.callback(talk.close)
         ledger = Ledger.new(self.run, site)
@@ -189,7 +195,7 @@ class Road:
         def boot() -> BareBoot:
             image, ground = self.image(), self.cloud()
             made, began, accepted = bare.boot(
-                ground, image=image.id, public_key=self._public, edges=self._edges["boot"]
+                ground, image=image.id, public_key=self.public_key, edges=self._edges["boot"]
             )
             self._boot_times = (began, accepted)
             return made
