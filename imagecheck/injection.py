@@ -26,7 +26,7 @@ NOBODY = "imagecheck-nobody"  # a user that no image has
 class Content:
     """One way the files may look, and what the documentation says that the agent does with it.
 
-    ``says`` is the documented message, as it stands in the agent's or cloud-init's words; ``cause`` the row of
+    ``says`` are the documented messages, as they stand in the agent's or cloud-init's words; ``cause`` is the row of
     imagecheck/causes that has to name it. ``disk`` tells that the agent gets far enough to prepare the data disk.
     """
 
@@ -34,7 +34,7 @@ class Content:
     what: str
     starts: bool
     source: str
-    says: str = ""
+    says: tuple[str, ...] = ()
     cause: str = ""
     disk: bool = False
 
@@ -45,29 +45,30 @@ NO_MANAGER = "Manager class not registered for datastore manager None"
 
 CONTENTS: Final[tuple[Content, ...]] = (
     Content("good", "both files as Trove writes them", True, _MAIN, disk=True),
-    Content("missing", "no guest_info.conf", False, _MAIN, NO_MANAGER, "agent-no-guest-info"),
-    Content("nothing", "neither file", False, _MAIN, NO_MANAGER, "agent-no-guest-info"),
+    Content("missing", "no guest_info.conf", False, _MAIN, (NO_MANAGER,), "agent-no-guest-info"),
+    Content("nothing", "neither file", False, _MAIN, (NO_MANAGER,), "agent-no-guest-info"),
     Content("malformed", "guest_info.conf without a section", False, _PARSE,
-            "Section must be started before assignment", "config-malformed"),
+            ("Section must be started before assignment",), "config-malformed"),
     Content("malformed-user-data", "user-data that is no YAML", False, "cloudinit/util.py load_yaml",
-            "Failed loading yaml blob", "user-data-yaml"),
-    Content("truncated", "guest_info.conf cut off within a line", False, _PARSE, "No ':' or '=' found in assignment",
+            ("Failed loading yaml blob", NO_MANAGER), "user-data-yaml"),
+    Content("truncated", "guest_info.conf cut off within a line", False, _PARSE, ("No ':' or '=' found in assignment",),
             "config-malformed"),
     Content("no-guest-id", "guest_info.conf without guest_id", False, _MAIN,
-            "The guest_id parameter is not set. guest_info.conf was not injected into the guest or not read",
+            ("The guest_id parameter is not set. guest_info.conf was not injected into the guest or not read",),
             "agent-no-guest-id"),
     Content("wrong-manager", "a datastore_manager that there is not", False, _MAIN,
-            "Manager class not registered for datastore manager imagecheck", "agent-unknown-manager"),
+            ("Manager class not registered for datastore manager imagecheck",), "agent-unknown-manager"),
     # iniparser strips each line's end: a carriage return is none of its business.
     Content("crlf", "both files with CRLF line ends", True, "oslo.config, iniparser.py BaseParser.parse", disk=True),
     # cloud-init stops at the first file: the agent has its id, prepares the disk, and only then misses its broker.
     Content("owner", "an owner that is not in the image", False, "cloudinit/util.py chownbyname; Trove story 2010021",
-            f"name not found: '{NOBODY}'", "owner-missing", disk=True),
+            (f"name not found: '{NOBODY}'",), "owner-missing", disk=True),
     Content("mode", "root's, mode 0600", False, "oslo.config, cfg.py ConfigFilesPermissionDeniedError",
-            "Failed to open some config files", "config-unreadable"),
+            ("Failed to open some config files",), "config-unreadable"),
     Content("over-long", f"user-data of more than {TOO_LONG} characters", False,
-            "nova/api/openstack/compute/schemas/servers.py, user_data maxLength", "is too long", "user-data-too-long"),
+            "nova/api/openstack/compute/schemas/servers.py, maxLength", ("is too long",), "user-data-too-long"),
 )  # fmt: skip
+FILES_WAY: Final = "by Nova's `files`"  # a row of its own: no content, another way
 BY_NAME: Final = {one.name: one for one in CONTENTS}
 IN_GUEST: Final = tuple(one.name for one in CONTENTS if one.name not in ("good", "over-long"))
 
@@ -126,8 +127,9 @@ def _without(key: str, text: str) -> str:
 class Seen:
     """What became of one delivery. ``None`` is "not looked at".
 
-    ``starts``: the broker counted a consumer on the agent's queue. ``says``: the documented message was found;
-    ``line`` is where, or the last words that look like an error. ``written``: sectors of the data disk, ``mounted``.
+    ``starts``: the broker counted a consumer on the agent's queue. ``says``: all documented messages were found;
+    ``line`` is the deepest cause's, or the last words that look like an error. ``written``: sectors of the data disk;
+    ``mounted``: the data disk.
     """
 
     starts: bool
@@ -158,7 +160,8 @@ def wrong(content: Content, seen: Seen) -> tuple[str, ...]:
     if not content.starts and seen.starts:
         found.append(f"the agent consumes from its queue, with {content.what}")
     if content.says and not seen.says:
-        found.append(f"nothing says {content.says!r} ({content.source}); last: {seen.line or 'nothing'}")
+        wanted = " and ".join(repr(one) for one in content.says)
+        found.append(f"nothing says {wanted} ({content.source}); last: {seen.line or 'nothing'}")
     if content.cause and content.cause not in seen.causes:
         found.append(f"the cause {content.cause!r} is not found, but {', '.join(seen.causes) or 'none'}")
     if not content.disk and (seen.mounted or seen.written):
@@ -192,13 +195,16 @@ def carries(carrier: Carrier, datasources: Sequence[str], metadata: bool) -> boo
     }[carrier]
 
 
-def arrived(carrier: Carrier, expected: bool, seen: Seen) -> tuple[str, ...]:
-    """What is not as it must be when good files were given to ``carrier``: ``expected`` to arrive, or not to."""
+def arrived(carrier: Carrier, expected: bool, seen: Seen, *, source: bool = False) -> tuple[str, ...]:
+    """What is not as it must be when good files were given to ``carrier``: ``expected`` to arrive, or not to.
+
+    ``source``: cloud-init has a data source all the same, which brings no user-data; else it has to say so.
+    """
     if expected and not seen.starts:
         return (f"the {carrier} brings the files, and the agent does not start: {seen.line or 'it said nothing'}",)
     if not expected and seen.starts:
         return (f"the agent starts though nothing was to reach it by {carrier}",)
-    if not expected and not seen.says:
+    if not (expected or source or seen.says):
         return (f"the console does not say that cloud-init found no data source; last: {seen.line or 'nothing'}",)
     return ()
 
@@ -207,12 +213,16 @@ def grid(cells: Iterable[Cell]) -> dict[str, dict[str, str]]:
     """content -> carrier -> words; what was not seen is "-", what holds for a whole column stands in every row."""
     table: dict[str, dict[str, str]] = {}
     found = {(one.carrier, one.content): one for one in cells}
-    for content in CONTENTS:
+    for name in BY_NAME:
         row: dict[str, str] = {}
         for carrier in CARRIERS:
-            one = found.get((carrier, content.name)) or found.get((carrier, "*"))
+            one = found.get((carrier, name)) or found.get((carrier, "*"))
             row[carrier] = "-" if one is None else ("WRONG: " if one.wrong else "") + one.outcome
-        table[content.name] = row
+        table[name] = row
+    for carrier, content in found:  # Nova's `files`
+        if content not in BY_NAME and content != "*":
+            row = table.setdefault(content, dict.fromkeys(CARRIERS, "-"))
+            row[carrier] = found[carrier, content].outcome
     return table
 
 

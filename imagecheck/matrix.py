@@ -14,7 +14,8 @@ from imagecheck.broker import BrokerUnreachable
 from imagecheck.causes import Place
 from imagecheck.cloud import nova, offers
 from imagecheck.cloud.connection import Hiccup
-from imagecheck.errors import ImagecheckError, StepFailed
+from imagecheck.errors import ImagecheckError
+from imagecheck.guest import agent as inside
 from imagecheck.guest import config_drive, console, redeliver, ssh
 from imagecheck.injection import Carrier, Cell, Content, Files, Seen
 from imagecheck.launch import collect
@@ -26,7 +27,6 @@ BOOT_DEADLINE = 420
 # Seconds that the broker is watched for an agent after cloud-init is done: from there an emulated one takes 45.
 SILENCE = 60
 METADATA = "169.254.169.254"
-FORCED = "not shown: this cloud gives every server a config drive"
 _PROBE = (
     "import urllib.request\n"
     f"try: print('yes', urllib.request.urlopen('http://{METADATA}/openstack/', timeout=4).status)\n"
@@ -49,14 +49,14 @@ class FilesWay:
     offered: tuple[str, ...]
     there: tuple[str, ...] | None
     agent: bool
-    said: str
+    said: str  # of the guest; or why there is nothing to tell
 
     @property
     def outcome(self) -> str:
-        """injected, discarded or refused."""
+        """injected, discarded, or why that is not known."""
         if self.there is None:
-            return self.said if not self.agent else "injected"
-        return "injected" if set(self.there) == set(self.offered) else "discarded"
+            return "injected" if self.agent else self.said
+        return "injected" if set(self.there) == set(self.offered) else "in part" if self.there else "discarded"
 
 
 def files_of(ground: Ground, injected: Injected, guest_id: str) -> Files:
@@ -110,8 +110,7 @@ class Contents:
         last: list[Seen] = []
 
         def word() -> waits.Ready[Seen] | waits.NotYet:
-            starts = bare.consumers(self._ground, guest_id) > 0
-            now = look()
+            starts, now = _consumes(self._ground, self._guest, guest_id), look()
             seen = _seen(content, starts, done.cloud_init, now)
             last[:] = [seen]
             # One that knows no broker goes on for ever: its disk is the last thing that it gets to.
@@ -129,11 +128,21 @@ class Contents:
         return made
 
 
+def _consumes(ground: Ground, guest: ssh.Guest, guest_id: str) -> bool:
+    """By the broker's word; where it cannot be asked from here, by the agent's own connections."""
+    try:
+        return bare.consumers(ground, guest_id) > 0
+    except BrokerUnreachable:
+        ports = {one.port for one in ground.brokers}
+        return any(one.port in ports for one in inside.connections(guest, ground.definition.agent.unit))
+
+
 def _seen(content: Content, starts: bool, cloud_init: str, now: redeliver.Look) -> Seen:
     texts: dict[Place, list[str]] = {"journal": [now.journal], "agent": [now.log], "cloud-init": [cloud_init]}
     found = causes.verdict(causes.Evidence({place: tuple(text) for place, text in texts.items()}))
     ids = (found.id, *found.also) if found.known else ()
-    says = bool(content.says) and any(content.says in text for some in texts.values() for text in some)
+    whole = "\n".join(text for some in texts.values() for text in some)
+    says = bool(content.says) and all(one in whole for one in content.says)
     return Seen(starts, says, found.seen, ids, now.written, now.mounted)
 
 
@@ -161,75 +170,102 @@ class Carriers:
         refused = (self._too_long(drive=True), self._too_long(drive=False))
         with_drive, metadata = self._with_files()
         cells = [self._by_metadata(metadata), self._by_both(metadata)]
-        last, alone = self._by_neither()
+        last, alone = self._by_neither(metadata)
         return Columns({one.carrier: one for one in (*cells, last)}, refused, (with_drive, alone), metadata)
 
     def _with_files(self) -> tuple[FilesWay, Metadata]:
         """A boot with a drive that has no user-data, and the files by Nova's `files`; looked into over SSH."""
-        guest_id, injected, files = self._fresh()
+        injected, files = self._fresh()
         offer = offers.Offer(config_drive=True, files={files.info_path: files.info, files.config_path: files.config})
         with progress.phase("injection: boot with a drive and Nova's files"):
             server = self._ask("files", offer)
             if isinstance(server, offers.Refused):
                 return FilesWay((), None, False, f"refused: {server.said}"), Metadata(False, "no guest to ask from")
-            server = nova.wait_active(self._ground.cloud, server.id, deadline=bare.ACTIVE_DEADLINE).value
-            management = server.address(self._ground.where.management.name)
-            tenant = server.address(self._ground.where.tenant.name)
-            guest = bare.login(self._ground, BareBoot(server, injected, management, tenant), self._ground.key,
-                               collect.Edges())  # fmt: skip
             try:
-                listed = guest.run(f"ls -l {' '.join(offer.files)} 2>/dev/null").stdout
-                metadata = guest.run("python3 -", input=_PROBE, sudo=False).stdout.strip()
-                agent = self._agent(guest_id, deadline=SILENCE)
+                way, metadata = self._look_into(server, injected, tuple(offer.files))
             finally:
-                guest.forget()
                 self._remove(server.id)
-        there = tuple(path for path in offer.files if path in listed)
-        return (
-            FilesWay(tuple(offer.files), there, agent, listed.strip().replace("\n", "; ")),
-            Metadata(metadata.startswith("yes"), metadata),
-        )
+        self._keep(Cell("config drive", injection.FILES_WAY, f"{way.outcome}, {way.said}", "boot"))
+        return way, metadata
+
+    def _look_into(self, server: nova.Server, injected: Injected, offered: Sequence[str]) -> tuple[FilesWay, Metadata]:
+        ground, where = self._ground, self._ground.where
+        server = nova.wait_active(ground.cloud, server.id, deadline=bare.ACTIVE_DEADLINE).value
+        booted = BareBoot(
+            server, injected, server.address(where.management.name), server.address(where.tenant.name)
+        )  # fmt: skip
+        guest = bare.login(ground, booted, ground.key, collect.Edges())
+        try:
+            listed = guest.run(f"stat -c '%n %U:%G %a' {' '.join(offered)}").stdout
+            probed = guest.run("python3 -", input=_PROBE, sudo=False).stdout.strip()
+            agent, said = self._word(guest, injected.guest_id)
+        finally:
+            guest.forget()
+        rights = {line.split(" ", 1)[1] for line in listed.splitlines() if " " in line}
+        there = tuple(path for path in offered if path in listed)
+        told = ", ".join([*sorted(rights), "the agent starts" if agent else f"the agent fails: {said}"])
+        return FilesWay(tuple(offered), there, agent, told), Metadata(probed.startswith("yes"), probed)
+
+    def _word(self, guest: ssh.Guest, guest_id: str) -> tuple[bool, str]:
+        """Does the agent start; else the cause that its journal shows."""
+        unit = self._ground.definition.agent.unit
+        said = ["silent"]
+
+        def word() -> waits.Ready[bool] | waits.NotYet:
+            if _consumes(self._ground, guest, guest_id):
+                return waits.Ready(True)
+            journal = guest.run(f"journalctl -q --no-pager -o short-precise -n 200 -u {unit}").stdout
+            found = causes.verdict(causes.Evidence({"journal": (journal,)}))
+            said[:] = [found.id if found.known else "silent"]
+            return waits.Ready(False) if found.known else waits.NotYet("neither a consumer nor a cause")
+
+        with contextlib.suppress(waits.TimedOut):
+            return waits.until(word, reason="the agent's word", deadline=SILENCE, interval=2).value, said[0]
+        return False, said[0]
 
     def _by_metadata(self, metadata: Metadata) -> Cell:
         """A boot without a drive: its user-data can only come from the metadata service."""
-        guest_id, _, files = self._fresh()
+        injected, files = self._fresh()
         data = injection.user_data("good", files) or ""
-        with progress.phase("injection: boot with the metadata service alone"):
-            seen = self._outside("metadata", offers.Offer(config_drive=False, user_data=data), guest_id)
-        if seen is None:
-            return self._keep(Cell("metadata service", "*", FORCED, "boot"))
         expected = injection.carries("metadata service", self._datasources, metadata.reached)
-        return self._column("metadata service", expected, seen, metadata)
+        with progress.phase("injection: boot with the metadata service alone"):
+            seen = self._outside("metadata", offers.Offer(config_drive=False, user_data=data), injected, expected)
+        if isinstance(seen, str):
+            return self._keep(Cell("metadata service", "*", seen, "boot"))
+        words = "starts" if seen.starts else "no data" if metadata.reached else "no data (no such service)"
+        wrong = injection.arrived("metadata service", expected, seen)
+        return self._keep(Cell("metadata service", "*", words, "boot", wrong))
 
-    def _by_neither(self) -> tuple[Cell, FilesWay]:
+    def _by_neither(self, metadata: Metadata) -> tuple[Cell, FilesWay]:
         """A boot without drive and user-data, offered the files by Nova's `files`: where these go, nothing comes."""
-        guest_id, _, files = self._fresh()
+        injected, files = self._fresh()
         offer = offers.Offer(config_drive=False, files={files.info_path: files.info, files.config_path: files.config})
         with progress.phase("injection: boot with neither"):
-            seen = self._outside("neither", offer, guest_id)
-        if seen is None:
-            return self._keep(Cell("neither", "*", FORCED, "boot")), FilesWay((), None, False, FORCED)
+            seen = self._outside("neither", offer, injected, expected=False)
+        if isinstance(seen, str):
+            return self._keep(Cell("neither", "*", seen, "boot")), FilesWay((), None, False, seen)
         way = FilesWay(tuple(offer.files), None, seen.starts, "discarded")
+        self._keep(Cell("neither", injection.FILES_WAY, way.outcome, "boot"))
         if seen.starts:  # this cloud writes them into the disk: then there is no boot without data
             return self._keep(Cell("neither", "*", "not shown: the cloud injects `files`", "boot")), way
-        return self._column("neither", False, seen, None), way
+        source = injection.carries("metadata service", self._datasources, metadata.reached)
+        wrong = injection.arrived("neither", False, seen, source=source)
+        return self._keep(Cell("neither", "*", "no data", "boot", wrong)), way
 
     def _by_both(self, metadata: Metadata) -> Cell:
         """The boot with a drive is the one with both wherever the cloud has a metadata service."""
-        if not metadata.reached:
-            why = f"not shown: no metadata service ({metadata.said.removeprefix('no ')[:80]})"
-            return self._keep(Cell("both", "*", why, "asked from a guest"))
-        return self._keep(Cell("both", "*", "as by config drive", "the bare boot"))
+        words = "as by config drive" if metadata.reached else "not shown (no such service)"
+        return self._keep(Cell("both", "*", words, "asked from a guest"))
 
-    def _too_long(self, drive: bool) -> Cell:
+    def _too_long(self, *, drive: bool) -> Cell:
         """Nova has to refuse user-data beyond its limit, whichever way it shall go; nothing is booted."""
-        _, _, files = self._fresh()
+        injected = bare.inject(self._ground)
         content = injection.BY_NAME["over-long"]
-        data = injection.user_data("over-long", files) or ""
+        data = injection.user_data("over-long", files_of(self._ground, injected, injected.guest_id)) or ""
         carrier: Carrier = "config drive" if drive else "metadata service"
         answer = self._ask(f"long-{'drive' if drive else 'metadata'}", offers.Offer(drive, data))
         if isinstance(answer, offers.Refused):
-            says = content.says in answer.said
+            says = all(one in answer.said for one in content.says)
             seen = Seen(False, says, answer.said, (content.cause,) if says else ())
             return self._keep(Cell(carrier, content.name, "refused by Nova", "asked", injection.wrong(content, seen)))
         self._remove(answer.id)
@@ -237,10 +273,10 @@ class Carriers:
 
     # ---- what they share
 
-    def _fresh(self) -> tuple[str, Injected, Files]:
+    def _fresh(self) -> tuple[Injected, Files]:
         injected = bare.inject(self._ground)
         self._ground.ledger.intend("queue", injected.guest_id)
-        return injected.guest_id, injected, files_of(self._ground, injected, injected.guest_id)
+        return injected, files_of(self._ground, injected, injected.guest_id)
 
     def _ask(self, name: str, offer: offers.Offer) -> nova.Server | offers.Refused:
         ground, where = self._ground, self._ground.where
@@ -250,23 +286,27 @@ class Carriers:
             keypair=ground.run,
         )  # fmt: skip
 
-    def _outside(self, name: str, offer: offers.Offer, guest_id: str) -> Seen | None:
+    def _outside(self, name: str, offer: offers.Offer, injected: Injected, expected: bool) -> Seen | str:
         """A boot seen from outside, by console and broker: without data there is no key to log in with.
 
-        None when the cloud gives every server a config drive: then there is no boot without one.
+        Instead, why this cloud cannot show it.
         """
+        try:
+            bare.consumers(self._ground, injected.guest_id)
+        except BrokerUnreachable:
+            return "not shown: the broker cannot be asked from here"
         server = self._ask(name, offer)
         if isinstance(server, offers.Refused):
-            raise StepFailed(STEP, f"Nova refused the server: {server.said}")
+            return f"not shown: Nova refused it ({server.said})"
         try:
             nova.wait_active(self._ground.cloud, server.id, deadline=bare.ACTIVE_DEADLINE)
             if nova.show(self._ground.cloud, server.id).config_drive:
-                return None
-            return self._by_console(server.id, guest_id)
+                return "not shown: this cloud gives every server a config drive"
+            return self._by_console(server.id, injected.guest_id, bare.AGENT_DEADLINE if expected else SILENCE)
         finally:
             self._remove(server.id)
 
-    def _by_console(self, server: str, guest_id: str) -> Seen:
+    def _by_console(self, server: str, guest_id: str, patience: float) -> Seen:
         done: list[float] = []
 
         def settled() -> waits.Ready[Seen] | waits.NotYet:
@@ -276,27 +316,12 @@ class Carriers:
             seen = Seen(bare.consumers(self._ground, guest_id) > 0, "no-datasource" in ids, found.seen, ids)
             if not done and ("no-datasource" in ids or "finished at" in text):
                 done.append(time.monotonic())
-            if seen.starts or (done and time.monotonic() - done[0] >= SILENCE):
+            if seen.starts or (done and time.monotonic() - done[0] >= patience):
                 return waits.Ready(seen)
             return waits.NotYet("cloud-init is done, no agent" if done else "cloud-init has not said its last word")
 
         return waits.until(settled, reason="the boot seen from outside", deadline=BOOT_DEADLINE, interval=3,
                            step=STEP, transient=(BrokerUnreachable, Hiccup)).value  # fmt: skip
-
-    def _agent(self, guest_id: str, *, deadline: float) -> bool:
-        def consumes() -> waits.Ready[None] | waits.NotYet:
-            return waits.Ready(None) if bare.consumers(self._ground, guest_id) else waits.NotYet("no consumer")
-
-        try:
-            waits.until(consumes, reason="an agent from Nova's files", deadline=deadline, interval=2)
-        except waits.TimedOut:
-            return False
-        return True
-
-    def _column(self, carrier: Carrier, expected: bool, seen: Seen, metadata: Metadata | None) -> Cell:
-        why = "" if metadata is None or metadata.reached else ", the cloud has no metadata service"
-        words = "starts" if seen.starts else f"no data{why}"
-        return self._keep(Cell(carrier, "*", words, "boot", injection.arrived(carrier, expected, seen)))
 
     def _keep(self, cell: Cell) -> Cell:
         self._cells.append(cell)

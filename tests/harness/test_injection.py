@@ -148,6 +148,7 @@ def test_the_expectation_follows_the_images_data_sources_and_the_cloud(carrier, 
 
 def test_a_column_is_right_only_with_the_console_as_witness():
     assert injection.arrived("neither", False, Seen(False, says=True)) == ()
+    assert injection.arrived("neither", False, Seen(False), source=True) == ()
     assert "does not say" in injection.arrived("neither", False, Seen(False, line="login:"))[0]
     assert "agent starts" in injection.arrived("neither", False, Seen(True))[0]
     assert injection.arrived("metadata service", True, Seen(True)) == ()
@@ -171,10 +172,17 @@ def test_the_table_has_a_row_for_each_content_and_marks_what_is_wrong():
     assert columns.split() == ["files", "config", "drive", "metadata", "service", "both", "neither"]
     assert len(rows) == len(CONTENTS)
     told = {row.split()[0]: row for row in rows}
+    assert "files" not in told
     assert "WRONG: starts" in told["missing"]
     assert told["good"].split() == ["good", "starts", "-", "-", "no", "data"]
     assert "refused by Nova" in told["over-long"]
     assert all(row.endswith("no data") for row in rows)
+
+
+def test_novas_files_have_a_row_of_their_own():
+    cells = [*CELLS, Cell("neither", injection.FILES_WAY, "discarded", "boot")]
+    last = injection.table_lines(cells)[-1]
+    assert last.split() == ["by", "Nova's", "`files`", "-", "-", "-", "discarded"]
 
 
 def test_no_table_where_nothing_was_looked_at():
