@@ -74,7 +74,7 @@ def reach(ground: Ground, launch: Launch, serving: Serving) -> Reach:
             **{f"broker {one.shown}": (one.host, one.port) for one in ground.brokers},
         }
         with vantage.on_tenant(live) as place:
-            tries = {name: place.dial(*where) for name, where in targets.items()}
+            tries = place.dial(targets)
     return Reach(
         ping=ping,
         consumers=queue.consumers if queue else 0,
