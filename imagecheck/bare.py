@@ -66,6 +66,13 @@ def inject(ground: Ground) -> Injected:
     return Injected(guest_id, files, owner, group, info, config, user_data)
 
 
+def access(ground: Ground, public_key: str) -> None:
+    """The run's key pair and its security group, which every server of the harness shares; made once."""
+    if not any(one.kind == "keypair" for one in ground.ledger.open):
+        nova.create_keypair(ground.cloud, ground.ledger, ground.run, public_key)
+        network.ssh_group(ground.cloud, ground.ledger, ground.run, ground.run)
+
+
 def boot(ground: Ground, *, image: str, public_key: str, edges: Edges) -> tuple[BareBoot, float, float]:
     """Boot ``image`` through Nova on both networks, tenant first as Trove does. Waits for ACTIVE.
 
@@ -73,8 +80,7 @@ def boot(ground: Ground, *, image: str, public_key: str, edges: Edges) -> tuple[
     """
     run, where = ground.run, ground.where
     injected = inject(ground)
-    nova.create_keypair(ground.cloud, ground.ledger, run, public_key)
-    network.ssh_group(ground.cloud, ground.ledger, run, run)
+    access(ground, public_key)
     ground.ledger.intend("queue", injected.guest_id)
     server, began, accepted = nova.boot(
         ground.cloud,
@@ -140,8 +146,11 @@ def watch_connected(ground: Ground, guest_id: str, edges: Edges) -> Callable[[],
     return look
 
 
-def login(ground: Ground, bare: BareBoot, key: Path, edges: Edges) -> ssh.Guest:
-    """Wait for SSH and for the end of cloud-init; StepFailed at once when console or logs show why that is in vain."""
+def login(ground: Ground, bare: BareBoot, key: Path, edges: Edges, *, inside: bool = True) -> ssh.Guest:
+    """Wait for SSH and for the end of cloud-init; StepFailed at once when console or logs show why that is in vain.
+
+    ``inside``: the logs too; without it, a guest whose agent shall fail is watched by its console alone.
+    """
     guest = ssh.Guest(bare.management, ground.definition.login, key, bare.server.id, ground.cloud.site.jump)
     look = watch_connected(ground, bare.injected.guest_id, edges)
 
@@ -152,7 +161,8 @@ def login(ground: Ground, bare: BareBoot, key: Path, edges: Edges) -> ssh.Guest:
 
     try:
         guest.wait(deadline=SSH_DEADLINE, meanwhile=look, guard=bare.watch)
-        bare.watch.enter(guest)
+        if inside:
+            bare.watch.enter(guest)
         waits.until(
             finished,
             reason="cloud-init to finish",

@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     plan.add_argument("name", nargs="+", help="a known definition, or the path of one")
     plan.add_argument("--stage", choices=STAGES, default=STAGES[-1], help="plan until after this stage")
+    plan.add_argument("--qualify", action="store_true", help="with the checks that only a release needs")
     plan.set_defaults(command=_plan)
     build = commands.add_parser("build", help="build an image, or take it from the cache, and say where it is")
     build.add_argument("name", help="a known definition, or the path of one")
@@ -101,7 +102,9 @@ def _plan(options: argparse.Namespace) -> int:
         if number:
             print()
         width = max(60, min(160, shutil.get_terminal_size((120, 24)).columns))
-        print("\n".join(plan.lines(plan.plan(definition.load(name), stage=options.stage), width)))
+        print(
+            "\n".join(plan.lines(plan.plan(definition.load(name), stage=options.stage, qualify=options.qualify), width))
+        )
     return 0
 
 

@@ -16,7 +16,8 @@ from imagecheck.errors import UsageError
 from imagecheck.options import STAGES
 
 # Seconds on two cores without KVM (README, docs/performance.md); a cloud with KVM takes about a tenth of the boots'.
-TYPICAL = {"build": 130, "build on a kept guest": 45, "disk": 5, "boot": 95, "service": 340}
+TYPICAL = {"build": 130, "build on a kept guest": 45, "disk": 5, "boot": 95, "service": 340,
+           "injection matrix": 660}  # fmt: skip
 _HIDDEN = {"PATH", "HOME", "TMPDIR", "TMP_DIR", "DIB_LOCKFILES", "DIB_PYTHON_EXEC", "DIB_IMAGE_CACHE"}  # of one host
 
 
@@ -33,6 +34,8 @@ BOOTS = (
     Boot("boot", 1, "by the harness through Nova, with a config drive"),
     Boot("service", 1, "by Trove, as a database instance"),
 )
+# Twelve contents by four carriers: the contents share the guest of the bare boot, each carrier wants its own.
+QUALIFY = Boot("boot", 3, "for the injection matrix: Nova's files with a drive, metadata service alone, neither")
 
 
 @dataclass(frozen=True)
@@ -65,11 +68,13 @@ class Plan:
         return sum(one.servers for one in self.boots)
 
 
-def plan(definition: Definition, *, stage: str = STAGES[-1]) -> Plan:
+def plan(definition: Definition, *, stage: str = STAGES[-1], qualify: bool = False) -> Plan:
     """The plan of one image up to ``stage``. Raises UsageError for a definition that can never be walked."""
     wanted = STAGES[: STAGES.index(stage) + 1]
-    boots = tuple(one for one in BOOTS if one.stage in wanted)
+    boots = tuple(one for one in (*BOOTS, *([QUALIFY] if qualify else [])) if one.stage in wanted)
     seconds: dict[str, float] = {one: TYPICAL[one] for one in wanted}
+    if QUALIFY in boots:
+        seconds["injection matrix"] = TYPICAL["injection matrix"]
     obstacles = [why] if (why := build.obstacle(definition)) else []
     fetched = [entry for entry in definition.elements_path if entry.startswith("pypi:")]
     calls: tuple[Call, ...] = ()

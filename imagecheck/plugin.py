@@ -11,11 +11,13 @@ import os
 import signal
 from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
+from imagecheck import order
 from imagecheck.errors import ImagecheckError, UsageError
 from imagecheck.options import OPTIONS, STAGES, known_failure
 
@@ -28,9 +30,6 @@ if TYPE_CHECKING:
     from imagecheck.session import Session
 
 T = TypeVar("T")
-BARE = {"server", "guest", "console", "config_drive", "agent", "boot_times"}
-SERVICE = {"version", "instance", "database", "launch", "stopped", "started", "restarted", "rebooted",
-           "nova_rebooted", "deleted"}  # fmt: skip
 _KEY = pytest.StashKey["Session"]()
 
 
@@ -125,8 +124,7 @@ def _stage(item: pytest.Item) -> int:
         if not mark.args or mark.args[0] not in STAGES:
             raise pytest.UsageError(f"{item.nodeid}: stage{mark.args} is none of {', '.join(STAGES)}")
         return STAGES.index(mark.args[0])
-    asked = set(getattr(item, "fixturenames", ()))
-    return 2 if asked & SERVICE else 1 if "walked" in asked else 0
+    return order.stage(getattr(item, "fixturenames", ()))
 
 
 def _image(item: pytest.Item) -> str:
@@ -150,8 +148,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept = [item for item in items if item not in set(beyond)]
     _mark_known_failures(session, kept)
     # The road's order, image by image; whatever is no check of an image keeps its place before them.
-    order = ["", *session.names]
-    items[:] = sorted(kept, key=lambda item: (order.index(_image(item)), _stage(item) if _image(item) else 0))
+    images = ["", *session.names]
+
+    def place(item: pytest.Item) -> tuple[int, int, int]:
+        inside = (_stage(item), order.within(getattr(item, "fixturenames", ()))) if _image(item) else (0, 0)
+        return images.index(_image(item)), *inside
+
+    items[:] = sorted(kept, key=place)
 
 
 def _mark_known_failures(session: Session, items: list[pytest.Item]) -> None:
@@ -260,26 +263,35 @@ def cloud(walked: Road) -> Cloud:
 
 
 def _step(name: str, what: str) -> Any:
-    """The fixture for one step of the road; ``name`` is the step's method."""
+    """The fixture for one step of the road; ``name`` is the step's method, or its function in looks."""
 
     def step(walked: Road) -> Any:
-        return _reach(getattr(walked, name))
+        from imagecheck import looks
+
+        return _reach(getattr(walked, name, None) or partial(getattr(looks, name), walked))
 
     step.__doc__ = what
     return pytest.fixture(step)
 
 
-# Types are those of the methods of run.Road.
+# Types are those of run.Road's methods and of the functions of looks.
 server = _step("server", "outcomes.BareBoot: a server that the harness booted through Nova, with what it was given.")
 guest = _step("guest", "guest.ssh.Guest: SSH to that server; ``guest.host`` is a testinfra host with sudo.")
 console = _step("console", "str: that server's serial console once it was up.")
 config_drive = _step("config_drive", "guest.config_drive.ConfigDrive: the drive, and cloud-init's data source.")
 agent = _step("agent", "outcomes.Agent: the guest agent, watched from inside and from the broker.")
 boot_times = _step("boot_times", "report.Measured: where the time of the bare boot went.")
+network = _step("network", "guest.network.GuestNetwork: routes, MTUs, names and a login at the broker, from inside.")
+contents = _step(
+    "contents", "matrix.Contents: Trove's files, spoiled in each documented way, in the bare boot's guest."
+)
+carriers = _step("carriers", "matrix.Columns: what came of booting with the data offered in each other way.")
 version = _step("version", "cloud.trove.Version: the image as a registered datastore version.")
 instance = _step("launch", "outcomes.Launch: a Trove instance as it was when it became ACTIVE and HEALTHY.")
 database = _step("serving", "outcomes.Serving: SQL over the tenant network, with one row written.")
 launch = _step("launch_times", "report.Measured: where the time of the Trove launch went.")
+instance_network = _step("instance_network", "guest.network.GuestNetwork: the same in the guest of the Trove instance.")
+reach = _step("reach", "networks.Reach: who reaches what of the instance, from every side that there is.")
 stopped = _step("stopped", "outcomes.Operation: what came of stopping the database through Trove.")
 started = _step("started", "outcomes.Operation: what came of starting it again.")
 restarted = _step("restarted", "outcomes.Operation: what came of restarting the database through Trove.")
@@ -328,7 +340,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
         return
     items = item.session.items
     rest = items[items.index(item) + 1 :]
-    if not any(_image(other) == name and BARE & set(getattr(other, "fixturenames", ())) for other in rest):
+    if not any(_image(other) == name and order.BARE & set(getattr(other, "fixturenames", ())) for other in rest):
         session.road(name).release_server()
 
 

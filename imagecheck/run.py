@@ -27,6 +27,7 @@ from imagecheck.cloud.trove import Version
 from imagecheck.errors import ImagecheckError, StepFailed
 from imagecheck.guest import config_drive, console, ssh
 from imagecheck.imagefile import ImageFile
+from imagecheck.injection import Cell
 from imagecheck.launch import collect
 from imagecheck.outcomes import Agent, BareBoot, Gone, Launch, Operation, Serving
 from imagecheck.report import Fault, Folder, Measured, Retry, Run
@@ -62,6 +63,7 @@ class Road:
         self.faults: list[Fault] = []
         self.retries: list[Retry] = []
         self.measured: list[Measured] = []
+        self.cells: list[Cell] = []  # of the injection matrix
         self.seconds: dict[str, float] = {}  # step -> its own time, without that of the steps it called for
         self.accounting = ""
         self.boxes = evidence.Boxes(folder, choice.name)
@@ -121,6 +123,10 @@ class Road:
         made = make()
         self.retries = [dataclasses.replace(one, passed=True) for one in self.retries]
         return made
+
+    def step(self, step: str, make: Callable[[], T]) -> T:
+        """A step of another module's (looks), made once like those below."""
+        return self._step(step, make)
 
     def _undo(self, start: str, kinds: tuple[str, ...]) -> None:
         """Remove what a start has made, so that it can be made again."""
@@ -192,7 +198,7 @@ class Road:
         file = self._made.get("image file") or self.choice.file
         where = preflight(cloud, self.choice.definition.needs, virtual_size=file.virtual_size if file else 0)
         brokers = tuple(broker.addresses(site.guest_config)) if site.guest_config else ()
-        key, self._public = ssh.keypair(self._private())
+        key, self.public_key = ssh.keypair(self._private())
         talk = broker.Broker(brokers)
         self._open.callback(talk.close)
         ledger = Ledger.new(self.run, site)
@@ -215,7 +221,7 @@ class Road:
         def boot() -> BareBoot:
             image, ground = self.image(), self.cloud()
             made, began, accepted = bare.boot(
-                ground, image=image.id, public_key=self._public, edges=self._edges["boot"]
+                ground, image=image.id, public_key=self.public_key, edges=self._edges["boot"]
             )
             self._boot_times = (began, accepted)
             return made

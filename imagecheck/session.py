@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, TextIO, cast
 
-from imagecheck import build, choice, progress, sandbox
+from imagecheck import build, choice, injection, progress, sandbox
 from imagecheck.cloud import connection
 from imagecheck.cloud.preflight import preflight
 from imagecheck.definition import Definition
@@ -28,6 +28,7 @@ from imagecheck.report import (
 )
 from imagecheck.report.facts import Outcome
 from imagecheck.report.files import slug
+from imagecheck.report.terminal import clean
 from imagecheck.run import NotReached, Road
 from imagecheck.site import Site
 
@@ -213,7 +214,8 @@ class Session:
     def _tell(self, name: str, one: _Image, road: Road, left: Sequence[str]) -> None:
         run, checks = road.facts(), list((one.checks or {}).values())
         fault = road.faults[0] if road.faults else None
-        road.folder.write_report(report_table(run, checks, road.measured, fault))
+        table = report_table(run, checks, road.measured, fault)
+        road.folder.write_report(table | ({"injection": injection.as_json(road.cells)} if road.cells else {}))
         if road.measured:
             road.folder.write_timings(timings_table(run, road.measured))
         width = max(60, min(120, shutil.get_terminal_size((100, 24)).columns))
@@ -230,6 +232,7 @@ class Session:
             f"{'passed' if one.passed else 'failed too'}"
             for one in run.retries
         ]
+        lines += [clean(line) for line in injection.table_lines(road.cells)]
         lines += [f"known     {check.id}: {check.cause}" for check in checks if check.outcome == "known"]
         today = datetime.now(UTC).date()
         lines += [f"expired   {line}" for line in expired(one.choice.definition.known_failures, today)]

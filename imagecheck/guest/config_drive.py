@@ -57,15 +57,16 @@ def read(guest: Guest) -> ConfigDrive:
     )
 
 
-def cloud_config(files: Mapping[str, str], owner: str, *, extra: Sequence[str] = ()) -> str:
+def cloud_config(files: Mapping[str, str], owner: str, *, permissions: str = "", extra: Sequence[str] = ()) -> str:
     """User-data that carries ``files`` as Trove's does (trove/instance/models.py, prepare_cloud_config, since 18.0).
 
-    ``owner`` is "user:group". No permissions are given, so cloud-init's default applies (0644), as under Trove.
+    ``owner`` is "user:group". Without ``permissions`` cloud-init's default applies (0644), as under Trove.
     """
     lines = ["#cloud-config", "write_files:"]
     for path, content in files.items():
         coded = base64.b64encode(content.encode()).decode()
         lines += ["- encoding: b64", f"  owner: {owner}", f"  path: {path}", f"  content: {coded}"]
+        lines += [f"  permissions: '{permissions}'"] if permissions else []
     return "\n".join([*lines, *extra]) + "\n"
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from urllib.parse import quote
 
-from imagecheck.causes import Verdict
+from imagecheck.errors import Cause
 from imagecheck.report.facts import Node, Piece
 from imagecheck.report.terminal import clean
 
@@ -106,7 +106,7 @@ def _page(title: str, parts: Iterable[str]) -> str:
     )
 
 
-def _cause(verdict: Verdict) -> str:
+def _cause(verdict: Cause) -> str:
     known = verdict.known
     rows = (
         ("fault of the", f"{verdict.fault}, {verdict.confidence}" if known else ""),

@@ -49,6 +49,16 @@ def test_a_plan_ends_with_the_stage():
     assert plan.plan(definition.load("mariadb-debian"), stage="boot").servers == 1
 
 
+def test_a_release_boots_three_more_and_the_plan_says_what_they_cost():
+    known = definition.load("mariadb-debian")
+    daily, release = plan.plan(known), plan.plan(known, qualify=True)
+    assert release.servers == daily.servers + 3
+    assert sum(release.seconds.values()) > sum(daily.seconds.values())
+    assert plan.plan(known, stage="disk", qualify=True).servers == 0
+    assert "injection matrix" in text(known, qualify=True)
+    assert "injection matrix" not in text(known)
+
+
 def test_a_plan_says_what_keeps_an_image_from_being_made(monkeypatch):
     ubuntu = dataclasses.replace(definition.load("mariadb-debian"), os="ubuntu", release="noble")
     monkeypatch.undo()

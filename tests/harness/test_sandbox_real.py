@@ -16,7 +16,7 @@ from openstack.connection import Connection
 
 from imagecheck import sandbox, waits
 from imagecheck.errors import StepFailed, UsageError
-from imagecheck.sandbox import container, host, releases, services
+from imagecheck.sandbox import container, host, releases, services, vantage
 from imagecheck.sandbox.cli import main
 from imagecheck.sandbox.container import Container
 from imagecheck.sandbox.folder import Folder, free_plan
@@ -68,6 +68,18 @@ def test_the_clouds_file_serves_any_openstack_client_as_admin_and_as_tenant(admi
     assert {network.name for network in tenant.network.networks()} == {"tenant"}
     assert "volumev3" in {entry["type"] for entry in admin.service_catalog}
     assert "database" in {entry["type"] for entry in tenant.service_catalog}
+
+
+def test_a_place_on_the_tenant_network_sees_that_network_alone_and_goes_again(up: Container) -> None:
+    addresses, _ = MINE.load_plan()
+    bridge = ["ovs-vsctl", "list-ports", "br-tenant"]
+    before = up.run(bridge).stdout
+    with vantage.on_tenant(up) as place:
+        tried = place.dial({"neighbour": (str(addresses.tenant_sandbox), 5672), "broker": (str(addresses.broker), 5672),
+                            "APIs": (str(addresses.sandbox), 5000)})  # fmt: skip
+    assert {name: one.reached for name, one in tried.items()} == {"neighbour": True, "broker": False, "APIs": False}
+    assert up.run(bridge).stdout == before
+    assert up.run(["ip", "netns"]).stdout == ""
 
 
 def test_files_with_secrets_are_private(up: Container) -> None:
