@@ -24,8 +24,8 @@ def load():
     sys.path.insert(0, folder)
     yield importlib.import_module
     sys.path.remove(folder)
-    for name in ("run", "table", "edits", "overlay"):
-        sys.modules.pop(name, None)
+    for file in Path(folder).glob("*.py"):
+        sys.modules.pop(file.stem, None)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_every_check_of_the_disk_stage_has_a_mutant_that_it_rejects(mutants):
     ],
 )
 def test_a_mutant_counts_only_when_its_own_check_names_what_was_broken(load, failed, rejected, right):
-    mutant = load("table").Mutant("m", "what", lambda root: None, "test_a", "full")
+    mutant = load("mutant").Mutant("m", "what", lambda root: None, "test_a", "full")
     verdict = load("run").Verdict(mutant, failed=failed)
     assert (verdict.rejected, verdict.right) == (rejected, right)
 
@@ -141,7 +141,7 @@ def test_an_edit_goes_into_the_overlay_and_leaves_the_good_image_and_no_mount(lo
 
 @can_mount
 def test_a_mutant_can_be_had_as_an_image_that_stands_alone(load, tmp_path, good):
-    mutant = load("table").Mutant("m", "what", lambda root: root.write("/planted", "here"), "test_a", "full")
+    mutant = load("mutant").Mutant("m", "what", lambda root: root.write("/planted", "here"), "test_a", "full")
     made = tmp_path / "mutant.qcow2"
     load("run").make(imagefile.inspect(good), definition.load("mariadb-debian"), mutant, made)
     whole = imagefile.inspect(made)  # refuses what needs a backing file

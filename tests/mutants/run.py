@@ -30,7 +30,8 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 import overlay  # noqa: E402
 from edits import Files  # noqa: E402
-from table import MUTANTS, Mutant  # noqa: E402
+from mutant import Mutant  # noqa: E402
+from table import MUTANTS  # noqa: E402
 
 from imagecheck import build, container, definition, disk, imagefile  # noqa: E402
 from imagecheck.definition import Definition  # noqa: E402
@@ -41,9 +42,12 @@ from imagecheck.imagefile import ImageFile  # noqa: E402
 PAGE = ROOT / "docs" / "mutants.md"
 CHECKS = sorted((ROOT / "tests" / "image").glob("test_disk*.py"))
 GOOD = Mutant("good", "nothing: the image as it was built", lambda root: None, "", "")
-# They start the image's Python and read its packages, which takes longer than all others together: asked where a row
+# They start programs of the image or read its packages, which takes longer than all others together: asked where a row
 # names them, and of the good image.
-SLOW = {"test_agent_imports", "test_packages_are_whole"}
+SLOW = {
+    "test_agent_imports", "test_packages_are_whole", "test_sshd_takes_its_settings", "test_sudo_lets_the_agent_in",
+    "test_sudoers_are_sound", "test_docker_takes_its_settings",
+}  # fmt: skip
 
 
 @dataclasses.dataclass
@@ -241,14 +245,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--image", default="mariadb-debian", help="definition of the good image (default: %(default)s)")
     parser.add_argument("--file", type=Path, help="the good image's file, when not the built one")
-    parser.add_argument("--only", default="*", help="pattern of the mutants' names")
+    parser.add_argument("--only", action="append", metavar="PATTERN", help="only mutants with such a name; repeatable")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
     parser.add_argument(
         "--make", type=Path, metavar="FILE", help="write the one mutant of --only as an image, no checks"
     )
     option = parser.parse_args()
     like = definition.load(option.image)
-    mutants = [one for one in MUTANTS if fnmatch.fnmatch(one.name, option.only)]
+    mutants = [one for one in MUTANTS if any(fnmatch.fnmatch(one.name, only) for only in option.only or "*")]
     try:
         good = imagefile.inspect(option.file) if option.file else build.build(like)
         with disk.opened(good) as opened:
