@@ -24,3 +24,15 @@ class Mutant:
     kind: str = "tree"
     stage: str = "disk"
     size: str = ""
+
+
+@dataclass(frozen=True)
+class BootMutant(Mutant):
+    """One that the disk stage lets pass. ``check`` is the id of the cause that must be told (imagecheck/causes), or the
+    check that must fail; ``shows`` finds the first line of console, journal or log that gives it away."""
+
+    stage: str = "boot"
+    shows: str = ""
+
+
+GOOD = Mutant("good", "nothing: the image as it was built", lambda root: None, "", "")
