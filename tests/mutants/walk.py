@@ -16,7 +16,7 @@ from typing import Any
 from consoles import Consoles
 from mutant import BootMutant
 
-from imagecheck import evidence
+from imagecheck.causes import TABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 REPORT = ROOT / "report" / "mutants"
@@ -37,7 +37,7 @@ class Walked:
     code: int
     seconds: float
     fault: dict[str, str] = field(default_factory=dict)
-    cause: str = ""  # id of the row that the evidence shows; "" without a fault, "unknown" where no row fits
+    cause: str = ""  # id of the row whose sentence was told; "" without a fault, "unknown" where none was
     verdict_at: float | None = None
 
     def failed(self, stage: str = "") -> list[str]:
@@ -81,10 +81,21 @@ def walk(named: str, options: Sequence[str], stage: str) -> Walked:
     if fault := report.get("fault"):
         walked.fault = fault
         place = Path(fault["evidence"])
-        walked.cause = fault.get("id") or evidence.explain(place).id
+        walked.cause = row_of(fault["sentence"]) or row_of(fault["cause"]) or "unknown"
         if (place / "fault.txt").exists():  # the first file that is saved once something is known to be wrong
             walked.verdict_at = (place / "fault.txt").stat().st_mtime
     return walked
+
+
+def row_of(words: str) -> str:
+    """The row of the table of causes whose sentence a person was told; "" when it is none."""
+    told = " ".join(words.partition("; cause: ")[2].split() or words.split())
+    fitting = []
+    for row in TABLE:
+        pattern = ".*".join(map(re.escape, re.split(r" ?\(?\{\w+\}\)?|: \{\w+\}$", row.sentence)))
+        if re.match(pattern, told):
+            fitting.append((len(row.sentence), row.id))
+    return max(fitting, default=(0, ""))[1]
 
 
 def first_sign(walked: Walked, pattern: str) -> float | None:
