@@ -134,7 +134,13 @@ def _clean_table(runs: list[dict[str, Any]]) -> str:
     return "\n".join([*lines, *(["", "What failed:", "", *broken] if broken else [])]) + "\n"
 
 
+def plain(text: str, *here: Path) -> str:
+    """One line of at most 300 characters, without folders of this machine: /tmp and those of ``here``."""
+    for folder in here:
+        text = text.replace(f"{folder}/", "")
+    return re.sub(r"/tmp/[\w./-]+/", "", " ".join(text.split()))[:300]
+
+
 def cell(text: str) -> str:
-    """At most a line, safe in a table."""
-    text = re.sub(r"/tmp/[\w./-]+/", "", " ".join(text.split()))
+    """Short enough for a table, and safe in it."""
     return (text[:157] + "…" if len(text) > 158 else text).replace("|", "\\|").replace("<", "&lt;")

@@ -222,7 +222,7 @@ def disk_stage(good: ImageFile, like: Definition, mutants: list[Mutant], gathere
     clean, *rest = run(good, like, [GOOD, *mutants])
     seconds = time.monotonic() - began
     for one in rest:
-        words = one.failed.get(one.mutant.check, "not rejected")
+        words = results.plain(one.failed.get(one.mutant.check, "not rejected"), good.path.parent)
         gathered["disk"][one.mutant.name] = {
             "run": when, "rejected": one.rejected, "right": one.right, "words": words, "seconds": round(one.seconds, 1),
         }  # fmt: skip
@@ -274,7 +274,7 @@ def good_runs(image: str, count: int, stage: str, gathered: dict[str, Any], keep
         words = walked.told or "; ".join(walked.failed()) or f"pytest ended with code {walked.code}"
         gathered["clean"].append(
             {"run": when, "stage": stage, "image": image, "passed": passed, "checks": walked.passed(),
-             "seconds": round(walked.seconds), "words": "" if passed else words}
+             "seconds": round(walked.seconds), "words": "" if passed else results.plain(words, ROOT)}
         )  # fmt: skip
         print(f"clean {number} of {count} to the {stage} stage: {'passed' if passed else 'FAILED'}, "
               f"{walked.passed()} checks, {walked.seconds:.0f} s {'' if passed else words}")  # fmt: skip

@@ -15,6 +15,7 @@ from typing import Any
 
 from consoles import Consoles
 from mutant import BootMutant
+from results import plain
 
 from imagecheck.causes import TABLE
 
@@ -150,8 +151,8 @@ def judged(mutant: BootMutant, walked: Walked, when: str) -> dict[str, Any]:
         "disk": disk,
         "told": told,
         "step": walked.fault.get("step", ""),
-        "words": walked.fault.get("sentence", ""),
-        "cause": walked.fault.get("cause", ""),
+        "words": plain(walked.fault.get("sentence", ""), ROOT),
+        "cause": plain(walked.fault.get("cause", ""), ROOT),
         "verdict": None if verdict is None or on is None else round(verdict - on, 1),
         "after": None if verdict is None or sign is None else round(verdict - sign, 1),
         "seconds": round(walked.seconds),
