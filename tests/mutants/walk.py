@@ -17,8 +17,6 @@ from consoles import Consoles
 from mutant import BootMutant
 from results import plain
 
-from imagecheck.causes import TABLE
-
 ROOT = Path(__file__).resolve().parents[2]
 REPORT = ROOT / "report" / "mutants"
 # journalctl's short-precise and short-iso-precise, and oslo.log's; guests have UTC.
@@ -37,8 +35,8 @@ class Walked:
     consoles: Consoles
     code: int
     seconds: float
-    fault: dict[str, str] = field(default_factory=dict)
-    cause: str = ""  # id of the row whose sentence was told; "" without a fault, "unknown" where none was
+    fault: dict[str, Any] = field(default_factory=dict)
+    cause: str = ""  # id of the row that was told; "" without a fault, "unknown" where none fits
     verdict_at: float | None = None
 
     def failed(self, stage: str = "") -> list[str]:
@@ -82,21 +80,10 @@ def walk(named: str, options: Sequence[str], stage: str) -> Walked:
     if fault := report.get("fault"):
         walked.fault = fault
         place = Path(fault["evidence"])
-        walked.cause = row_of(fault["sentence"]) or row_of(fault["cause"]) or "unknown"
+        walked.cause = (fault["known"] or {}).get("id", "unknown")
         if (place / "fault.txt").exists():  # the first file that is saved once something is known to be wrong
             walked.verdict_at = (place / "fault.txt").stat().st_mtime
     return walked
-
-
-def row_of(words: str) -> str:
-    """The row of the table of causes whose sentence a person was told; "" when it is none."""
-    told = " ".join(words.partition("; cause: ")[2].split() or words.split())
-    fitting = []
-    for row in TABLE:
-        pattern = ".*".join(map(re.escape, re.split(r" ?\(?\{\w+\}\)?|: \{\w+\}$", row.sentence)))
-        if re.match(pattern, told):
-            fitting.append((len(row.sentence), row.id))
-    return max(fitting, default=(0, ""))[1]
 
 
 def first_sign(walked: Walked, pattern: str) -> float | None:
