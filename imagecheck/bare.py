@@ -146,10 +146,10 @@ def watch_connected(ground: Ground, guest_id: str, edges: Edges) -> Callable[[],
     return look
 
 
-def login(ground: Ground, bare: BareBoot, key: Path, edges: Edges, *, inside: bool = True) -> ssh.Guest:
+def login(ground: Ground, bare: BareBoot, key: Path, edges: Edges, *, logs: bool = True) -> ssh.Guest:
     """Wait for SSH and for the end of cloud-init; StepFailed at once when console or logs show why that is in vain.
 
-    ``inside``: the logs too; without it, a guest whose agent shall fail is watched by its console alone.
+    ``logs``: its logs too; without them, a guest whose agent shall fail is watched by its console alone.
     """
     guest = ssh.Guest(bare.management, ground.definition.login, key, bare.server.id, ground.cloud.site.jump)
     look = watch_connected(ground, bare.injected.guest_id, edges)
@@ -161,7 +161,7 @@ def login(ground: Ground, bare: BareBoot, key: Path, edges: Edges, *, inside: bo
 
     try:
         guest.wait(deadline=SSH_DEADLINE, meanwhile=look, guard=bare.watch)
-        if inside:
+        if logs:
             bare.watch.enter(guest)
         waits.until(
             finished,

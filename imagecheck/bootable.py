@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lzma
 import os
+import re
 import struct
 import zlib
 from collections.abc import Iterable
@@ -207,3 +208,29 @@ def room(root: Path) -> tuple[int, int]:
     told = os.statvfs(root)
     inodes = told.f_favail if told.f_files else INODES  # btrfs counts none
     return told.f_bavail * told.f_frsize, inodes
+
+
+def read_only_root(tree: Tree) -> str:
+    """The line of /etc/fstab that leaves the root file system read-only; empty: none, or an overlay lies over it."""
+    if any(word.startswith(("overlayroot=", "systemd.volatile=")) for word in _kernel_words(tree)):
+        return ""
+    if tree.text("/etc/overlayroot.conf").strip():
+        return ""
+    for line in tree.text("/etc/fstab").splitlines():
+        fields = line.partition("#")[0].split()
+        if len(fields) > 3 and fields[1] == "/" and "ro" in fields[3].split(","):
+            return " ".join(fields)
+    return ""
+
+
+_UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
+
+
+def memory_limit(tree: Tree) -> int | None:
+    """Bytes of memory that the kernel's command line lets the guest have (mem=, kernel-parameters.txt); None: all."""
+    told = [re.fullmatch(r"mem=(\d+)([kmgt]?)", word.lower()) for word in _kernel_words(tree)]
+    return min((int(one[1]) << _UNITS[one[2]] for one in told if one), default=None)
+
+
+def _kernel_words(tree: Tree) -> list[str]:
+    return [word for line in inside.kernel_lines(tree) for word in line.split()]

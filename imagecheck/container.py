@@ -8,10 +8,11 @@ import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from imagecheck import inside
+from imagecheck import elf, inside
 from imagecheck.tree import Tree, breaks_off
 
 # Docker's PATH for images that set none (moby, oci/defaults.go).
@@ -86,6 +87,43 @@ class Container:
         places = [named] if "/" in named else [f"{folder}/{named}" for folder in path.split(":")]
         return next((place for place in map(self.find, places) if place is not None), None)
 
+    def _lacking(self, program: Path) -> str:
+        """A library that the program, or one of its libraries, names and that is in no folder where the loader looks
+        (ld.so(8)); empty: none, or the loader is musl's, which looks elsewhere."""
+        own = elf.needs(program)
+        if "musl" in own.interpreter:
+            return ""
+        if own.interpreter and self.find(own.interpreter) is None:
+            return own.interpreter
+        known, left = set[str](), [program]
+        while left:
+            file = left.pop()
+            asked = elf.needs(file)
+            origin = next((f"/{file.parent.relative_to(one)}" for one in self.layers if file.is_relative_to(one)), "/")
+            private = [re.sub(r"\$\{?ORIGIN\}?", origin, folder) for folder in asked.folders]
+            for name in set(asked.libraries) - known:
+                known.add(name)
+                places = [name] if "/" in name else [f"{folder}/{name}" for folder in (*private, *self._folders)]
+                found = next((place for place in map(self.find, places) if place is not None), None)
+                if found is None:
+                    return name
+                left.append(found)
+        return ""
+
+    @cached_property
+    def _folders(self) -> tuple[str, ...]:
+        """Where the loader looks for every program: LD_LIBRARY_PATH, ld.so.conf, its own folders; in all layers."""
+        environment = (self.settings.get("config") or {}).get("Env") or []
+        found = [part for one in environment if str(one).startswith("LD_LIBRARY_PATH=") for part in one[16:].split(":")]
+        for layer in self.layers:
+            tree = Tree(layer)
+            for file in ["/etc/ld.so.conf", *tree.glob("/etc/ld.so.conf.d/*.conf")]:
+                found += [line.strip() for line in tree.text(file).splitlines() if line.startswith("/")]
+            found += [*tree.glob("/usr/lib/*-linux-gnu*"), *tree.glob("/lib/*-linux-gnu*")]
+        return tuple(
+            dict.fromkeys([*filter(None, found), "/lib64", "/usr/lib64", "/lib", "/usr/lib", "/usr/local/lib"])
+        )
+
     def cannot_run(self) -> str:
         """Why a user who owns nothing in it cannot start the container; empty: nothing is known against it."""
         if self.driver not in _FOLDERS:
@@ -102,6 +140,8 @@ class Container:
                 return f"its server {server} is in none of its layers"
             if breaks_off(binary):
                 return f"its server {server} breaks off"
+            if lacking := self._lacking(binary):
+                return f"its server {server} needs {lacking}, which is in none of its layers"
         found = self._program(named)
         if found is None:
             return f"its entrypoint {named} is in none of its layers"

@@ -194,7 +194,7 @@ class Carriers:
         watch = bare.watchdog(ground, injected.guest_id, server_id=server.id)
         addresses = server.address(where.management.name), server.address(where.tenant.name)
         booted = BareBoot(server, injected, *addresses, watch)
-        guest = bare.login(ground, booted, ground.key, collect.Edges(), inside=False)
+        guest = bare.login(ground, booted, ground.key, collect.Edges(), logs=False)
         try:
             listed = guest.run(f"stat -c '%n %U:%G %a' {' '.join(offered)}").stdout
             probed = guest.run("python3 -", input=_PROBE, sudo=False).stdout.strip()

@@ -212,7 +212,7 @@ def denied(tree: Tree, user: str, inside_: str, want: int) -> str:
         return f"there is no user {user}"
     if account.uid == 0:
         return "" if tree.exists(inside_) else f"{inside_} is missing"
-    groups = {account.gid} | {gid for gid, members in _group_ids(tree) if user in members}
+    groups = {account.gid} | {gid for gid, members in group_ids(tree) if user in members}
     whole = ""
     parts = [part for part in inside_.split("/") if part]
     for number, part in enumerate(parts):
@@ -228,7 +228,8 @@ def denied(tree: Tree, user: str, inside_: str, want: int) -> str:
     return ""
 
 
-def _group_ids(tree: Tree) -> Iterator[tuple[int, set[str]]]:
+def group_ids(tree: Tree) -> Iterator[tuple[int, set[str]]]:
+    """(gid, members that /etc/group names) of every group."""
     for line in tree.text("/etc/group").splitlines():
         parts = line.split(":")
         if len(parts) == 4 and parts[2].isdigit():

@@ -70,6 +70,13 @@ ROWS = (
         "its unit starts", "Python, importlib", ("agent", "journal"), ("ModuleNotFoundError: ", "ImportError: "),
         _SAID + r"(?:ModuleNotFoundError: No module named |ImportError: )(?P<what>.{1,160})", cleared=_LIVES,
         confidence="certain", fatal=True, known=(12,)),
+    # At its start Python prints these bare; what a living agent logs has oslo.log's head before it.
+    Row("agent-code", "boot", "image", 66, "the agent's code is broken: {what}",
+        "the traceback before it in the journal names the file; install the agent's package again, or mend the plugin",
+        "Python, exceptions: what no second try can mend", ("journal",),
+        ("NameError: ", "SyntaxError: ", "IndentationError: "),
+        r"(?:trove-guestagent|guest-agent)\[\d+\]: (?P<what>(?:NameError|SyntaxError|IndentationError): .{1,160})",
+        cleared=_LIVES, confidence="certain", fatal=True),
     Row("agent-program-missing", "boot", "image", 66, "systemd cannot start the agent's program ({what})",
         "compare ExecStart= of the agent's unit with what is installed",
         "systemd, src/core/exec-invoke.c; systemd.exec(5): 203/EXEC", _LOGS, ("203/EXEC", "at step EXEC spawning"),

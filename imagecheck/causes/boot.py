@@ -76,8 +76,26 @@ ROWS = (
     Row("mount-missing", "boot", "image", 52, "a file system of /etc/fstab is not there: {what}",
         "name only file systems that the image itself brings in /etc/fstab, or add nofail",
         "systemd, src/core/job.c; systemd.mount(5)", _BOOT, ("Timed out waiting for device", "Dependency failed for "),
-        r"Timed out waiting for device (?P<what>\S{1,120})|Dependency failed for "
-        r"(?P<unit>local-fs\.target|Local File Systems|\S{1,80}\.mount\b)"),
+        r"Timed out waiting for device (?P<what>\S{1,120})|Dependency failed for (?P<unit>\S{1,80}\.mount\b)"),
+    Row("local-fs-failed", "boot", "image", 30, "a unit that the local file systems need failed, and the boot ended in "
+        "emergency mode",
+        "the console says which, with 'Failed to start' or 'Failed to mount'; a mount that may be missing gets nofail",
+        "systemd, units/local-fs.target (OnFailure=emergency.target)", _BOOT, ("Dependency failed for ",),
+        r"Dependency failed for (?:local-fs\.target|Local File Systems)"),
+    Row("ordering-cycle", "boot", "image", 57, "units wait for each other in a circle, and systemd left {what} out",
+        "`systemd-analyze verify default.target` names the circle: take out one of its After= or Before=",
+        "systemd, src/core/transaction.c transaction_verify_order_one", _BOOT,
+        ("rdering cycle found, skipping ", "/start deleted to break ordering cycle"),
+        r"Ordering cycle found, skipping (?P<what>[\w@.\\:-]{1,100})"
+        r"|Job (?P<job>[\w@.\\:-]{1,100})/start deleted to break ordering cycle", confidence="certain", fatal=True),
+    Row("ssh-down", "boot", "image", 40, "the guest's ssh server did not start, nobody can look inside",
+        "`sshd -t` in the image; look for what its unit starts before it", "systemd, src/core/job.c", _BOOT,
+        ("Failed to start ssh",), r"Failed to start sshd?\.service\b",
+        cleared=("Started ssh.service", "Started sshd.service"), confidence="certain", fatal=True),
+    Row("powered-off", "boot", "image", 55, "the guest switched itself off", "look on the console for who asked for it",
+        "Nova, server status SHUTOFF; nova/compute/manager.py handle_lifecycle_event",
+        holds=lambda f: "server status SHUTOFF" if f.server_status == "SHUTOFF" else "", confidence="certain",
+        fatal=True, grace=4),
     Row("fsck", "boot", "image", 54, "the root file system is damaged and fsck wants a person",
         "check the image file (qemu-img check, e2fsck -fn on its root) and how it was copied",
         "e2fsprogs, e2fsck/unix.c", _BOOT, ("UNEXPECTED INCONSISTENCY",),
@@ -134,7 +152,7 @@ ROWS = (
     Row("unit-failed", "boot", "image", 18, "{what} failed to start", "its part of the journal says why",
         "systemd, src/core/job.c", _BOOT, ("Failed to start ",),
         r"(?:\[FAILED\] |systemd\[1\]: )Failed to start (?P<what>(?:docker|containerd|trove-guestagent|guest-agent"
-        r"|networking|systemd-networkd|systemd-resolved|cloud-(?:init|config|final)[\w-]{0,12}|ssh|sshd)\.service)"),
+        r"|networking|systemd-networkd|systemd-resolved|cloud-(?:init|config|final)[\w-]{0,12})\.service)"),
     Row("silent-console", "boot", "image", 12, "the console stayed empty", "add console=ttyS0 to the kernel's command "
         "line; without it a boot that fails tells nothing", "Linux, Documentation/admin-guide/serial-console.rst",
         holds=lambda f: f"{f.up:.0f} s up, nothing on the console"

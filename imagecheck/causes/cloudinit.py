@@ -47,6 +47,11 @@ ROWS = (
         ("Broken config drive: ", "Failed reading config drive from "),
         r"(?:Broken config drive: |Failed reading config drive from )(?P<what>\S{1,120})", confidence="certain",
         known=(2,)),
+    Row("no-nic", "boot", "image", 71, "the guest has no network card that its config drive names",
+        "is the card's driver (virtio_net) in the image, and does nothing take it away at boot?",
+        "cloud-init 25.1, cloudinit/sources/helpers/openstack.py convert_net_json", _ALL,
+        ("Unable to find a system nic for",), r"Unable to find a system nic for", confidence="certain", fatal=True,
+        known=(2,)),
     Row("user-data-yaml", "boot", "cloud", 68, "the user-data is no valid cloud-config: {what}",
         "correct the operator's <manager>.cloudinit below cloudinit_location (`cloud-init schema --config-file`); "
         "before Trove 24 it must not begin with a second '#cloud-config'",

@@ -47,6 +47,7 @@ PLACES_IN_HEADS = {"console", "journal", "agent", "cloud-init", "docker", "conta
 # id -> facts that show it, facts that are close and do not
 FACTS: dict[str, tuple[Facts, Facts]] = {
     "silent-console": (Facts(console_bytes=0, up=300), Facts(console_bytes=0, up=20)),
+    "powered-off": (Facts(server_status="SHUTOFF"), Facts(server_status="REBOOT")),
     "cloud-init-disabled": (Facts(cloud_init="disabled"), Facts(cloud_init="running")),
     "cloud-init-error": (Facts(cloud_init="error"), Facts(cloud_init="done")),
     "guest-info-missing": (

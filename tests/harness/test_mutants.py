@@ -24,8 +24,8 @@ def load():
     sys.path.insert(0, folder)
     yield importlib.import_module
     sys.path.remove(folder)
-    for name in ("run", "table", "edits", "overlay"):
-        sys.modules.pop(name, None)
+    for file in Path(folder).glob("*.py"):
+        sys.modules.pop(file.stem, None)
 
 
 @pytest.fixture(scope="module")
@@ -43,21 +43,34 @@ def checks():
     }
 
 
-def test_the_page_lists_every_mutant_and_no_other(mutants):
+def rows_of(heading):
+    """The first cells of the table below a heading of the page."""
     page = (ROOT / "docs" / "mutants.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `([\w-]+)` \| (\w+) \| (.+?) \| `(.+?)` \|", page, re.M)
-    assert rows == [(one.name, one.stage, one.what, one.check) for one in mutants], "tox -e mutants -- --write"
+    part = page.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    return re.findall(r"^\| `([\w-]+)` \| (.+?) \| (.+?) \| `(.+?)` \|", part, re.M)
+
+
+def test_the_page_lists_every_mutant_and_no_other(mutants):
+    assert rows_of("What the disk tells") == [(one.name, one.stage, one.what, one.check) for one in mutants], (
+        "tox -e mutants -- --write"
+    )
+
+
+def test_the_page_is_what_the_results_say(load, mutants):
+    results = load("results")
+    page = results.page(results.load(), mutants, load("boots").BOOTS)
+    assert (ROOT / "docs" / "mutants.md").read_text(encoding="utf-8") == page, "tox -e mutants -- --write"
 
 
 def test_the_pages_score_is_a_whole_one(mutants):
     page = (ROOT / "docs" / "mutants.md").read_text(encoding="utf-8")
-    found = re.search(r"mutants: (\d+) of (\d+) rejected with the right cause, (\d+) accepted", page)
+    found = re.search(r"Mutants: (\d+) of (\d+) rejected with the right cause, (\d+) accepted", page)
     assert found
     assert found.groups() == (str(len(mutants)), str(len(mutants)), "0")
 
 
-def test_there_are_enough_mutants_and_each_has_its_own_name(mutants):
-    names = [one.name for one in mutants]
+def test_there_are_enough_mutants_and_each_has_its_own_name(load, mutants):
+    names = [one.name for one in (*mutants, *load("boots").BOOTS)]
     assert len(names) == len(set(names)) >= 40
     assert all(re.fullmatch(r"[a-z][a-z-]+", name) for name in names)
 
@@ -84,7 +97,7 @@ def test_every_check_of_the_disk_stage_has_a_mutant_that_it_rejects(mutants):
     ],
 )
 def test_a_mutant_counts_only_when_its_own_check_names_what_was_broken(load, failed, rejected, right):
-    mutant = load("table").Mutant("m", "what", lambda root: None, "test_a", "full")
+    mutant = load("mutant").Mutant("m", "what", lambda root: None, "test_a", "full")
     verdict = load("run").Verdict(mutant, failed=failed)
     assert (verdict.rejected, verdict.right) == (rejected, right)
 
@@ -141,7 +154,7 @@ def test_an_edit_goes_into_the_overlay_and_leaves_the_good_image_and_no_mount(lo
 
 @can_mount
 def test_a_mutant_can_be_had_as_an_image_that_stands_alone(load, tmp_path, good):
-    mutant = load("table").Mutant("m", "what", lambda root: root.write("/planted", "here"), "test_a", "full")
+    mutant = load("mutant").Mutant("m", "what", lambda root: root.write("/planted", "here"), "test_a", "full")
     made = tmp_path / "mutant.qcow2"
     load("run").make(imagefile.inspect(good), definition.load("mariadb-debian"), mutant, made)
     whole = imagefile.inspect(made)  # refuses what needs a backing file

@@ -115,6 +115,12 @@ def test_agent_consumes_from_its_queue(agent):
     assert agent.queue.consumers > 0
 
 
+def test_clock_is_right(boot_times):
+    """The guest's clock agrees with ours to a minute: heartbeats of one that is off get lost, certificates fail."""
+    off = [one.seconds for one in boot_times.offsets if one.clock == "guest" and abs(one.seconds) > 60]
+    assert not off, f"the guest's clock is {-off[0]:+.0f} s off: a time service, or what sets the clock at boot"
+
+
 def test_boot_was_measured(boot_times):
     """The bare boot is divided into phases without a gap, from the request to the agent on its broker."""
     assert dict(boot_times.timeline.missing) == {}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from imagecheck import bootable, cloudinit, inside, runtime
+from imagecheck import bootable, cloudinit, inside, runtime, selfcheck
 
 pytestmark = pytest.mark.stage("disk")
 
@@ -31,6 +31,20 @@ def test_volumes_exist(disk):
     """The boot menu and /etc/fstab name no volume that the image does not have: the boot would wait for it in vain."""
     found = bootable.missing_volumes(disk.tree, disk.volumes)
     assert not found, f"{'; '.join(found)}: the image has no such volume; the ephemeral disk is the agent's to mount"
+
+
+def test_root_can_be_written(disk):
+    """/etc/fstab does not leave the root file system read-only: cloud-init could write nothing there."""
+    found = bootable.read_only_root(disk.tree)
+    assert not found, f"/etc/fstab: {found}: mount the root rw"
+
+
+def test_kernel_may_use_the_memory(disk, definition):
+    """The kernel's command line lets the guest have the memory that the definition asks the flavor for."""
+    limit, needed = bootable.memory_limit(disk.tree), definition.needs.ram_mib
+    assert limit is None or limit >= needed << 20, (
+        f"mem= on the kernel's command line leaves {(limit or 0) >> 20} MiB of the {needed} that are needed: remove it"
+    )
 
 
 def test_room_on_the_root_disk(disk):
@@ -74,6 +88,12 @@ def test_login_by_ssh(disk):
     """An ssh server starts with the guest, and nothing keeps everybody out."""
     found = runtime.login_flaws(disk.tree)
     assert not found, f"{'; '.join(found)}: nobody could look into a guest that fails"
+
+
+def test_sshd_takes_its_settings(disk):
+    """sshd takes its settings (sshd -t): otherwise it does not start, and nobody can look into the guest."""
+    found = selfcheck.sshd(disk)
+    assert not found, f"{found}: correct /etc/ssh/sshd_config and its drop-ins"
 
 
 def test_network_comes_up(disk):

@@ -2,17 +2,9 @@
 
 import pytest
 
-from imagecheck import container, inside, packages, runtime
+from imagecheck import container, inside, packages, runtime, selfcheck
 
 pytestmark = pytest.mark.stage("disk")
-PARSE = """\
-import ast, sys
-for name in sys.argv[1:]:
-    try:
-        ast.parse(open(name, "rb").read())
-    except SyntaxError as error:
-        sys.exit(f"{name} is not Python any more: {error}")
-"""
 DATABASE_UID = 1001  # trove/common/cfg.py, database_service_uid
 
 
@@ -48,12 +40,24 @@ def test_agent_finds_its_programs(disk, agent_unit):
     assert not found, f"{'; '.join(found)}. Install the package that has it"
 
 
+def test_sudo_lets_the_agent_in(disk, agent_unit):
+    """sudo itself lets the agent's user become root: PAM and the owner of its files have a say in that too."""
+    found = selfcheck.sudo(disk, agent_unit.last("Service.User") or "root")
+    assert not found, f"{found}: correct /etc/pam.d/sudo, /etc/sudoers or the account"
+
+
+def test_sudoers_are_sound(disk):
+    """visudo finds nothing wrong with /etc/sudoers and what it includes."""
+    found = selfcheck.sudoers(disk)
+    assert not found, f"{found}: correct it (visudo -c)"
+
+
 def test_packages_are_whole(disk):
     """The files of the packages that the guest lives by are there, whole, and Python where they should be."""
     found = packages.damage(disk.tree)
     assert not found.broken, f"{'; '.join(found.broken[:5])}. Install the package again"
     if found.changed:  # patched by whoever built the image, or broken: Python itself tells
-        said = disk.host.run("/usr/bin/python3 -B -c %s " + "%s " * len(found.changed), PARSE, *found.changed)
+        said = disk.host.run("/usr/bin/python3 -B -c %s " + "%s " * len(found.changed), packages.READ, *found.changed)
         assert said.rc == 0, f"{said.stderr.strip()}. Install the package again"
 
 
@@ -66,6 +70,12 @@ def test_docker_is_complete(disk):
 def test_docker_reads_its_settings(disk):
     """/etc/docker/daemon.json is a JSON object, or is not there: otherwise dockerd does not start."""
     assert container.settings(disk.tree) is not None, "correct /etc/docker/daemon.json: dockerd refuses it"
+
+
+def test_docker_takes_its_settings(disk):
+    """dockerd takes the options of its unit and the keys of daemon.json (--validate)."""
+    found = selfcheck.dockerd(disk)
+    assert not found, f"{found}: correct the unit's drop-ins and /etc/docker/daemon.json"
 
 
 def test_docker_looks_where_the_container_is(disk, preloaded):

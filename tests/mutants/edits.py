@@ -73,6 +73,11 @@ def without_line(root: Root, file: str, start: str) -> None:
     root.write(file, "".join(left))
 
 
+def cut_before(root: Root, file: str, words: str) -> None:
+    """Keep what a file says before ``words``."""
+    root.replace(file, words + root.read(file).partition(words)[2], "\n")
+
+
 def change_file(change: Callable[[bytearray], Any], size: int) -> Callable[[Files], None]:
     """The head of the good image, changed, in place of the whole."""
 

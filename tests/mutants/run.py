@@ -1,7 +1,9 @@
-"""Breaks a good image on purpose and counts what the real checks of the disk stage say: the proof of the harness.
+"""Breaks a good image on purpose and counts what the real checks say: the proof of the harness.
 
     python tests/mutants/run.py [--image mariadb-debian] [--file IMAGE] [--only PATTERN] [--write]
-    python tests/mutants/run.py --only agent-masked --make FILE     that mutant as an image, to be booted
+    python tests/mutants/run.py --boot [--only PATTERN] [--write]   those that only a boot can tell, on the sandbox
+    python tests/mutants/run.py --clean 5 --stage boot              the good image five times, each run counted
+    python tests/mutants/run.py --only agent-masked --make FILE     that mutant as an image
 
 The good image goes first and must pass everything. Needs root, as looking inside an image does.
 """
@@ -19,7 +21,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +32,12 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 import overlay  # noqa: E402
+import results  # noqa: E402
+import walk  # noqa: E402
+from boots import BOOTS  # noqa: E402
 from edits import Files  # noqa: E402
-from table import MUTANTS, Mutant  # noqa: E402
+from mutant import GOOD, BootMutant, Mutant  # noqa: E402
+from table import MUTANTS  # noqa: E402
 
 from imagecheck import build, container, definition, disk, imagefile  # noqa: E402
 from imagecheck.definition import Definition  # noqa: E402
@@ -38,12 +45,13 @@ from imagecheck.disk import Disk  # noqa: E402
 from imagecheck.errors import ImagecheckError  # noqa: E402
 from imagecheck.imagefile import ImageFile  # noqa: E402
 
-PAGE = ROOT / "docs" / "mutants.md"
 CHECKS = sorted((ROOT / "tests" / "image").glob("test_disk*.py"))
-GOOD = Mutant("good", "nothing: the image as it was built", lambda root: None, "", "")
-# They start the image's Python and read its packages, which takes longer than all others together: asked where a row
+# They start programs of the image or read its packages, which takes longer than all others together: asked where a row
 # names them, and of the good image.
-SLOW = {"test_agent_imports", "test_packages_are_whole"}
+SLOW = {
+    "test_agent_imports", "test_packages_are_whole", "test_sshd_takes_its_settings", "test_sudo_lets_the_agent_in",
+    "test_sudoers_are_sound", "test_docker_takes_its_settings",
+}  # fmt: skip
 
 
 @dataclasses.dataclass
@@ -203,84 +211,128 @@ def make(good: ImageFile, like: Definition, mutant: Mutant, to: Path) -> None:
         shutil.move(made, to)
 
 
-def page(verdicts: list[Verdict], like: Definition, score: str) -> str:
-    """docs/mutants.md."""
-    rows = [
-        f"| `{one.mutant.name}` | {one.mutant.stage} | {one.mutant.what} | `{one.mutant.check}` | {_first(one)} "
-        f"| {one.seconds:.1f} |"
-        for one in verdicts
-        if one.mutant is not GOOD
-    ]
-    return "\n".join(
-        [
-            "# Mutants: what the checks reject, and with which words",
-            "",
-            "Written by `tox -e mutants -- --write`. A good image is broken on purpose, one edit each, and the real",
-            "checks look at it. A mutant counts as rejected with the right cause when the check that the table names",
-            "fails (or the step before any check) and its words name what was broken. Seconds are those from opening",
-            "the image to the last check's verdict.",
-            "",
-            f"`{like.name}`: {score}",
-            "",
-            "| mutant | stage | what was broken | rejected by | in these words | seconds |",
-            "|---|---|---|---|---|---|",
-            *rows,
-            "",
-        ]
-    )
+def stamp() -> str:
+    """When a row was run, UTC."""
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M}"
 
 
-def _first(verdict: Verdict) -> str:
-    """What the check says, in at most a line."""
-    text = " ".join(verdict.failed.get(verdict.mutant.check, "not rejected").split())
-    text = re.sub(r"/tmp/[\w./-]+/", "", text)
-    return (text[:157] + "…" if len(text) > 158 else text).replace("|", "\\|").replace("<", "&lt;")
+def disk_stage(good: ImageFile, like: Definition, mutants: list[Mutant], gathered: dict[str, Any]) -> bool:
+    """Show the disk's mutants to the checks; True: all are rejected with the right cause, the good image passes."""
+    began, when = time.monotonic(), stamp()
+    clean, *rest = run(good, like, [GOOD, *mutants])
+    seconds = time.monotonic() - began
+    for one in rest:
+        words = results.plain(one.failed.get(one.mutant.check, "not rejected"), good.path.parent)
+        gathered["disk"][one.mutant.name] = {
+            "run": when, "rejected": one.rejected, "right": one.right, "words": words, "seconds": round(one.seconds, 1),
+        }  # fmt: skip
+        print(f"{'right' if one.right else 'WRONG CAUSE' if one.rejected else 'ACCEPTED':12}{one.mutant.name:34}"
+              f"{one.seconds:5.1f} s  {results.cell(words)[:100]}")  # fmt: skip
+        for check, said in {} if one.right else one.failed.items():
+            print(f"    {check}: {said[:600]}")
+    for check, said in clean.failed.items():
+        print(f"FALSE ALARM on the good image: {check}: {said[:600]}")
+    gathered["good"] = f"{clean.passed} checks passed, {len(clean.failed)} failed ({when})"
+    slowest = max(one.seconds for one in rest)
+    print(f"mutants: {results.score([gathered['disk'][one.mutant.name] for one in rest])}, {seconds:.0f} s "
+          f"(slowest verdict {slowest:.1f} s); the good image: {gathered['good']}")  # fmt: skip
+    return all(one.right for one in rest) and not clean.failed and bool(clean.passed)
+
+
+def boot_stage(
+    good: ImageFile, like: Definition, mutants: list[BootMutant], gathered: dict[str, Any], keep: Callable[[], None]
+) -> bool:
+    """Send the mutants the real road, one after the other; ``keep`` is called after each."""
+    served = f"{like.datastore.name}:{like.datastore.version}"
+    for mutant in mutants:
+        when = stamp()
+        with tempfile.TemporaryDirectory(prefix="mutant-") as work:
+            file = Path(work) / f"{mutant.name}.qcow2"
+            make(good, like, mutant, file)
+            walked = walk.walk(str(file), ["--datastore", served], "boot")
+        row = gathered["boot"][mutant.name] = walk.judged(mutant, walked, when)
+        verdict = "right" if row["right"] else "WRONG CAUSE" if row["rejected"] else "ACCEPTED"
+        print(f"{verdict:12}{mutant.name:24}{row['verdict']} s after power-on, {row['after']} s after the first sign, "
+              f"{row['seconds']} s in all: {row['told']}: {results.cell(row['words'])}")  # fmt: skip
+        if not row["right"]:
+            print(f"    wanted {mutant.check} ({mutant.says}); disk {row['disk']}; see {walked.folder}")
+        sys.stdout.flush()
+        keep()
+    rows = [gathered["boot"][one.name] for one in mutants]
+    print(f"boot mutants: {results.score(rows)}")
+    return all(row["right"] for row in rows)
+
+
+def good_runs(image: str, count: int, stage: str, gathered: dict[str, Any], keep: Callable[[], None]) -> bool:
+    """Send the good image the same road ``count`` times; every run is counted, whatever came of it."""
+    failed = 0
+    for number in range(1, count + 1):
+        when = stamp()
+        walked = walk.walk(image, [], stage)
+        # A step that had to be tried twice is no clean run, though pytest lets it pass.
+        passed = walked.code == 0 and walked.report.get("verdict") == "passed"
+        failed += not passed
+        verdict = f"verdict {walked.report.get('verdict', 'none')}"
+        words = walked.told or "; ".join(walked.failed()) or f"pytest ended with code {walked.code}, {verdict}"
+        gathered["clean"].append(
+            {"run": when, "stage": stage, "image": image, "passed": passed, "checks": walked.passed(),
+             "seconds": round(walked.seconds), "words": "" if passed else results.plain(words, ROOT)}
+        )  # fmt: skip
+        print(f"clean {number} of {count} to the {stage} stage: {'passed' if passed else 'FAILED'}, "
+              f"{walked.passed()} checks, {walked.seconds:.0f} s {'' if passed else words}")  # fmt: skip
+        sys.stdout.flush()
+        keep()
+    return not failed
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--image", default="mariadb-debian", help="definition of the good image (default: %(default)s)")
     parser.add_argument("--file", type=Path, help="the good image's file, when not the built one")
-    parser.add_argument("--only", default="*", help="pattern of the mutants' names")
-    parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
+    parser.add_argument("--boot", action="store_true", help="the mutants that only a boot can tell, on the sandbox")
+    parser.add_argument("--all", action="store_true", help="those of the disk, then those of a boot")
+    parser.add_argument("--only", action="append", metavar="PATTERN", help="only mutants with such a name; repeatable")
+    parser.add_argument("--clean", type=int, default=0, metavar="N", help="the good image N times, each run counted")
+    parser.add_argument("--stage", choices=("boot", "service"), default="boot", help="how far --clean goes")
+    parser.add_argument("--write", action="store_true", help="keep the results and write docs/mutants.md")
     parser.add_argument(
         "--make", type=Path, metavar="FILE", help="write the one mutant of --only as an image, no checks"
     )
     option = parser.parse_args()
     like = definition.load(option.image)
-    mutants = [one for one in MUTANTS if fnmatch.fnmatch(one.name, option.only)]
+
+    def chosen(table: Sequence[Any]) -> list[Any]:
+        return [one for one in table if any(fnmatch.fnmatch(one.name, only) for only in option.only or "*")]
+
+    gathered = results.load()
+
+    def keep() -> None:
+        results.save(gathered)
+        results.PAGE.write_text(results.page(gathered, MUTANTS, BOOTS), encoding="utf-8")
+
     try:
+        if option.clean:  # without --write too: a run that is left out would be one that was chosen
+            return 0 if good_runs(option.image, option.clean, option.stage, gathered, keep) else 1
         good = imagefile.inspect(option.file) if option.file else build.build(like)
         with disk.opened(good) as opened:
             if container.stored(opened.tree, like.datastore.container) is None:
                 sys.exit(f"{option.image} carries no container: mutants need an image that preloads one")
         if option.make:
-            if len(mutants) != 1:
-                sys.exit(f"--make takes one mutant, --only {option.only} names {len(mutants)}")
-            make(good, like, mutants[0], option.make)
+            named = chosen([*MUTANTS, *BOOTS])
+            if len(named) != 1:
+                sys.exit(f"--make takes one mutant, --only {option.only} names {len(named)}")
+            make(good, like, named[0], option.make)
             return 0
-        began = time.monotonic()
-        verdicts = run(good, like, [GOOD, *mutants])
+        right = True
+        if not option.boot and (mutants := chosen(MUTANTS)):
+            right = disk_stage(good, like, mutants, gathered)
+        if option.write:
+            keep()
+        if (option.boot or option.all) and (boots := chosen(BOOTS)):
+            right &= boot_stage(good, like, boots, gathered, keep if option.write else lambda: None)
     except ImagecheckError as error:
         sys.exit(str(error))
-    seconds = time.monotonic() - began
-    clean, *rest = verdicts
-    for one in rest:
-        print(f"{'right' if one.right else 'WRONG CAUSE' if one.rejected else 'ACCEPTED':12}{one.mutant.name:34}"
-              f"{one.seconds:5.1f} s  {_first(one)[:100]}")  # fmt: skip
-        for check, said in {} if one.right else one.failed.items():
-            print(f"    {check}: {said[:600]}")
-    for check, said in clean.failed.items():
-        print(f"FALSE ALARM on the good image: {check}: {said[:600]}")
-    right, accepted = sum(one.right for one in rest), sum(not one.rejected for one in rest)
-    slowest = max(one.seconds for one in rest)
-    score = (f"mutants: {right} of {len(rest)} rejected with the right cause, {accepted} accepted, {seconds:.0f} s "
-             f"(slowest verdict {slowest:.1f} s); the good image: {clean.passed} checks passed, "
-             f"{len(clean.failed)} failed")  # fmt: skip
-    print(score)
-    if option.write:
-        PAGE.write_text(page(verdicts, like, score), encoding="utf-8")
-    return 0 if right == len(rest) and not clean.failed and clean.passed else 1
+    return 0 if right else 1
 
 
 if __name__ == "__main__":
