@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import signal
-import threading
 import time
 import uuid
 from collections import deque
@@ -25,7 +24,6 @@ STEP = "image build"
 DEADLINE = 3600.0  # seconds
 SUFFIXES = (".qcow2", ".raw", ".img")
 MARK = "IMAGECHECK_BUILD"  # in the environment of every process of a build, so that all of them can be found
-_GRACE = 12.0  # seconds after the deadline: hostcmd asks first, so that the tool can clean up, and insists after 5
 _PATIENCE = 10.0  # seconds for killed processes to be gone
 _TAIL = 8  # lines of output that a failure shows
 _KEPT = 200  # lines in which the error is looked for
@@ -88,7 +86,7 @@ def run(definition: Ordered, work: Path, log: Path, deadline: float = DEADLINE) 
 
         mark = uuid.uuid4().hex
         try:
-            with _nobody_left(mark, deadline):
+            with _nobody_left(mark):
                 hostcmd.stream(
                     argv,
                     line,
@@ -179,18 +177,11 @@ def _explained(tool: str, failed: StepFailed, lines: list[str], log: Path) -> St
 
 
 @contextmanager
-def _nobody_left(mark: str, deadline: float) -> Iterator[None]:
-    """End every process that carries ``mark``, however the body ends.
-
-    hostcmd ends the process group; a daemon that left it could also hold the output open, and so the call, for ever.
-    """
-    guard = threading.Timer(deadline + _GRACE, _end, (mark,))
-    guard.daemon = True
-    guard.start()
+def _nobody_left(mark: str) -> Iterator[None]:
+    """End every process that carries ``mark``, however the body ends; hostcmd ends those of its process group alone."""
     try:
         yield
     finally:
-        guard.cancel()
         end = time.monotonic() + _PATIENCE
         while _end(mark) and time.monotonic() < end:
             waits.pause(0.05, reason="killed processes of the build to be gone")

@@ -149,7 +149,6 @@ def cloudy(road, monkeypatch):
         return []
 
     monkeypatch.setattr(run.cleanup, "clean", clean)
-    monkeypatch.setattr(run.evidence, "save", lambda folder, step, error, ground: folder.evidence(step))
     road._made["cloud"] = SimpleNamespace(cloud=None, ledger=SimpleNamespace(open=[]))
     yield road, removed
     road._made.pop("cloud")
