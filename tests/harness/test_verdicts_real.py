@@ -95,8 +95,9 @@ def judged(guest, record_property, name, error, at, since):
     progress.note(
         f"{name}: {verdict_at - started:.1f} s after the agent's start{waited}: {error.sentence}: {error.seen}"
     )
-    assert verdict_at - started <= SOON
     assert evidence is None or verdict_at - evidence <= AFTER
+    # On a busy host an emulated agent takes the better part of a minute to its first word.
+    assert verdict_at - started <= (SOON if evidence is None else max(SOON, evidence - started + AFTER))
 
 
 def start_again(guest, fault):
