@@ -62,7 +62,7 @@ ROWS = (
         ("ACCESS_REFUSED - Login was refused", "Check login credentials"),
         r"ACCESS_REFUSED - Login was refused|closed the connection\. Check login credentials", cleared=_UP,
         unless=_served, holds=lambda f: _login(f, "access_refused", "login", "authentication"), confidence="certain",
-        fatal=True, known=(1,)),
+        fatal=True, known=(1,), proven=True),
     Row("broker-vhost", "boot", "cloud", 67, "the broker has no such virtual host, or does not let the agent's user in "
         "({what})", "correct the path of transport_url, or `rabbitmqctl set_permissions -p VHOST USER`",
         "RabbitMQ, rabbit_access_control.erl, rabbit_vhost.erl", _LOGS,
