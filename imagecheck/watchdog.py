@@ -8,6 +8,7 @@ hypervisor for a console over the broker, so that with a broker that is down the
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -237,9 +238,9 @@ class Outside(threading.Thread):
 
 
 def of_guest(look: Look, unit: str, guest_id: str) -> dict[str, Any]:
-    """The fields of Facts that a look into the guest fills. Pure."""
+    """The fields of Facts that a look into the guest fills. Pure; whatever the guest says, it raises nothing."""
     agent, docker = look.units.get(unit, {}), look.units.get("docker.service", {})
-    started = int(agent.get("ExecMainStartTimestampMonotonic") or 0) / 1e6
+    started = _whole(agent.get("ExecMainStartTimestampMonotonic")) / 1e6
     docker_active = docker.get("ActiveState", "") if docker.get("LoadState") == "loaded" else ""
     facts: dict[str, Any] = {
         "dials": look.dials,
@@ -257,7 +258,7 @@ def of_guest(look: Look, unit: str, guest_id: str) -> dict[str, Any]:
         facts |= {
             "agent_loaded": agent.get("LoadState") != "not-found",
             "agent_enabled": agent.get("UnitFileState") not in _OFF,
-            "agent_restarts": int(agent.get("NRestarts") or 0),
+            "agent_restarts": _whole(agent.get("NRestarts")),
         }
     if look.container and docker_active == "active":  # before, its file tells of the boot before
         facts |= _container(look)
@@ -268,12 +269,12 @@ def _cloud_init(look: Look) -> str:
     if look.disabled:
         return "disabled"
     if look.result is not None:
-        return "error" if (look.result.get("v1") or {}).get("errors") else "done"
+        return "error" if _table(look.result.get("v1")).get("errors") else "done"
     return "running" if look.stages else "not run"
 
 
 def _datasource(look: Look) -> str:
-    return str(((look.result or look.stages).get("v1") or {}).get("datasource") or "")
+    return str(_table((look.result or look.stages).get("v1")).get("datasource") or "")
 
 
 def _offset(look: Look) -> float:
@@ -286,7 +287,7 @@ def _offset(look: Look) -> float:
 def _container(look: Look) -> dict[str, Any]:
     """As `docker inspect` puts it (moby, container/state.go, StateString)."""
     table = look.container or {}
-    state = table.get("State") or {}
+    state = _table(table.get("State"))
     started = _moment(str(state.get("StartedAt") or ""))
     if state.get("Running"):
         name = "paused" if state.get("Paused") else "restarting" if state.get("Restarting") else "running"
@@ -295,14 +296,22 @@ def _container(look: Look) -> dict[str, Any]:
     else:
         name = "exited" if started else "created"
     return {
-        "container": name, "container_exit": state.get("ExitCode"), "container_oom": state.get("OOMKilled"),
-        "container_restarts": int(table.get("RestartCount") or 0),
+        "container": name, "container_exit": _whole(state.get("ExitCode")),
+        "container_oom": state.get("OOMKilled") is True, "container_restarts": _whole(table.get("RestartCount")),
         "container_up": look.wall - started if started and name == "running" else None,
     }  # fmt: skip
 
 
+def _table(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _whole(value: object) -> int:
+    return int(str(value)) if re.fullmatch(r"-?[0-9]{1,18}", str(value)) else 0
+
+
 def _moment(text: str) -> float:
     """RFC 3339 in UTC, to the second; 0.0 for docker's "never" (year 1)."""
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, OverflowError):
         return max(0.0, datetime.fromisoformat(f"{text[:19]}+00:00").timestamp())
     return 0.0

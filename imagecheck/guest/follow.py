@@ -217,7 +217,8 @@ class Follower:
         dials = [one for one in self._brokers() if re.fullmatch(r"[\w.:-]+:\d{1,5}", one)]
         words = [self._cursor, self._boot, *(str(self._known[name]) for name in ("agent", "init", "output")),
                  self._container, str(self._known["log"]), " ".join(dials)]  # fmt: skip
-        self._send(f"look {' '.join(shlex.quote(word) for word in words)}\n")
+        # The guest's own words come back to it: quoted, and never more than the pipe holds.
+        self._send(f"look {' '.join(shlex.quote(word[:500]) for word in words)}\n")
         self._pending, self._asked = now, time.time()
 
     def _read(self) -> bytes | None:
@@ -323,27 +324,24 @@ def _units(text: str) -> dict[str, dict[str, str]]:
 def _json(raw: bytes) -> dict[str, Any] | None:
     try:
         found = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 
 
 def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return 0.0
+    return float(text) if re.fullmatch(r"[0-9]{1,15}(?:\.[0-9]{0,9})?", text) else 0.0
 
 
 def _default_routes(text: str) -> int:
     """Rows of /proc/net/route with destination and mask 0 that are up (RTF_UP)."""
     rows = (line.split() for line in text.splitlines()[1:])
-    return sum(len(row) > 7 and row[1] == row[7] == "00000000" and int(row[3], 16) & 1 for row in rows)
+    return sum(len(row) > 7 and row[1] == row[7] == "00000000" and row[3][-1] in "13579BDF" for row in rows)
 
 
 def _free(text: str) -> int | None:
     words = text.split()
-    return int(words[3]) * 1024 if len(words) > 3 and words[3].isdigit() else None
+    return int(words[3]) * 1024 if len(words) > 3 and re.fullmatch(r"[0-9]{1,15}", words[3]) else None
 
 
 def _refusal(code: str, said: bytes) -> str:
@@ -358,4 +356,5 @@ def _refusal(code: str, said: bytes) -> str:
 
 def _cpu(said: bytes) -> float:
     """What `times` of the shell says: "0m0.01s 0m0.02s" of itself, the same of its children."""
-    return sum(int(minutes) * 60 + float(rest) for minutes, rest in re.findall(r"(\d+)m([\d.]+)s", said.decode()))
+    text = said.decode("ascii", "replace")
+    return sum(int(minutes) * 60 + _number(rest) for minutes, rest in re.findall(r"([0-9]{1,9})m([0-9.]+)s", text))

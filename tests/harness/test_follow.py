@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from imagecheck.guest import follow
 from imagecheck.guest.follow import Follower
@@ -25,6 +27,10 @@ printf 'Id=%s\\nLoadState=loaded\\nActiveState=active\\nNRestarts=2\\n\\n' trove
 printf 'Id=docker.service\\nLoadState=loaded\\nActiveState=active\\n'
 """,
 }
+
+
+PARTS = [b"boot", b"uptime", b"wall", b"journal", b"agent", b"init", b"units", b"stages", b"result", b"info", b"routes",
+         b"disk", b"container", b"log", b"dial", b"cost", b"prepare_start", b""]  # fmt: skip
 
 
 class Here:
@@ -221,6 +227,14 @@ def test_one_default_route_is_counted_once():
     )
     assert follow._default_routes(table) == 1
     assert follow._default_routes("") == 0
+
+
+@given(st.binary(max_size=300), st.lists(st.sampled_from(PARTS), max_size=20))
+def test_whatever_a_guest_answers_raises_nothing(noise, parts):
+    follower = Follower(None, unit="u", log="/l", folder="/f")
+    mark = follower._mark.encode()
+    text = b"".join(mark + part + b" " + noise + b"\n" + noise for part in parts)
+    assert follower._take(text, 1.0).answered
 
 
 @pytest.fixture

@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from imagecheck.causes import Facts
 from imagecheck.guest.follow import Look
 from imagecheck.watchdog import of_guest
 
@@ -86,3 +89,18 @@ def test_before_docker_is_up_its_files_tell_of_another_boot():
     starting = UNITS | {"docker.service": {"LoadState": "loaded", "ActiveState": "activating"}}
     facts = of_guest(dataclasses.replace(GOOD, container=container(), units=starting), UNIT, "g-1")
     assert "container" not in facts
+
+
+ANY = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8)),
+    lambda inner: st.one_of(st.lists(inner, max_size=2), st.dictionaries(st.text(max_size=5), inner, max_size=2)),
+    max_leaves=6,
+)
+NAMED = st.dictionaries(st.sampled_from(["v1", "State", "RestartCount", "errors", "StartedAt", "Running"]), ANY)
+
+
+@given(NAMED, NAMED, NAMED, st.dictionaries(st.sampled_from(["NRestarts", "LoadState", "ActiveState"]), st.text()))
+def test_whatever_a_guest_says_raises_nothing(result, stages, docker, unit):
+    units = {UNIT: unit, "docker.service": {"LoadState": "loaded", "ActiveState": "active"}}
+    look = dataclasses.replace(GOOD, result=result, stages=stages, container=docker, units=units)
+    assert Facts(**of_guest(look, UNIT, "g-1")).guest_info is True
