@@ -215,10 +215,10 @@ class Follower:
 
     def _ask(self, now: float) -> None:
         dials = [one for one in self._brokers() if re.fullmatch(r"[\w.:-]+:\d{1,5}", one)]
-        words = [self._cursor, self._boot, *(str(self._known[name]) for name in ("agent", "init", "output")),
-                 self._container, str(self._known["log"]), " ".join(dials)]  # fmt: skip
+        words = [self._cursor[:500], self._boot[:100], *(str(self._known[name]) for name in ("agent", "init", "output")),
+                 self._container[:100], str(self._known["log"]), " ".join(dials)]  # fmt: skip
         # The guest's own words come back to it: quoted, and never more than the pipe holds.
-        self._send(f"look {' '.join(shlex.quote(word[:500]) for word in words)}\n")
+        self._send(f"look {' '.join(shlex.quote(word) for word in words)}\n")
         self._pending, self._asked = now, time.time()
 
     def _read(self) -> bytes | None:
