@@ -215,8 +215,8 @@ class Follower:
 
     def _ask(self, now: float) -> None:
         dials = [one for one in self._brokers() if re.fullmatch(r"[\w.:-]+:\d{1,5}", one)]
-        words = [self._cursor[:500], self._boot[:100], *(str(self._known[name]) for name in ("agent", "init", "output")),
-                 self._container[:100], str(self._known["log"]), " ".join(dials)]  # fmt: skip
+        sizes = [str(self._known[name]) for name in ("agent", "init", "output", "log")]
+        words = [self._cursor[:500], self._boot[:100], *sizes[:3], self._container[:100], sizes[3], " ".join(dials)]
         # The guest's own words come back to it: quoted, and never more than the pipe holds.
         self._send(f"look {' '.join(shlex.quote(word) for word in words)}\n")
         self._pending, self._asked = now, time.time()

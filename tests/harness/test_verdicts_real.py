@@ -102,6 +102,7 @@ def judged(guest, record_property, name, error, at, since):
 
 def start_again(guest, fault):
     """Start the agent anew, with the right password, under a fault; returns how the wait ended, when, since when."""
+    guest.ssh.wait(deadline=bare.SSH_DEADLINE)
     guest.ssh.run(f"systemctl stop {guest.unit}", check=True, timeout=120)
     path = guest.boot.injected.guest_config
     guest.ssh.run(f"cat >{path}", input=guest.ground.cloud.site.guest_config.read_text(), check=True)
