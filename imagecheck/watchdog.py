@@ -27,6 +27,7 @@ from imagecheck.guest.follow import LATE, Follower, Look
 from imagecheck.guest.ssh import Guest
 
 OUTSIDE, ALSO_INSIDE = 5.0, 10.0  # seconds between two looks at the cloud: alone, and while the guest tells by itself
+NEAR = 1.0  # seconds in which a healthy cloud answers: the next look may be as far away as a login that gets no answer
 LAST_LOOK = 15.0  # seconds that guest and cloud get to explain a wait that is over
 _OFF = ("disabled", "masked", "masked-runtime")  # systemctl(1), UnitFileState
 
@@ -131,6 +132,7 @@ class Watchdog:
         if self._outside is None and now >= self._next and self._server_id:
             self._outside = Outside(self._cloud, self._server_id)
             self._outside.start()
+            self._outside.join(NEAR)
         if not self._told_outside(now) and not answer:
             return None  # nothing new; a prompt counts only where the console was read again
         self._watch.look(self._facts(now), now)

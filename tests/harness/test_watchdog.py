@@ -115,6 +115,7 @@ def world(monkeypatch):
     monkeypatch.setattr(watchdog, "Follower", Inside)
     monkeypatch.setattr(watchdog, "LAST_LOOK", 0.0)
     monkeypatch.setattr(watchdog.Outside, "start", watchdog.Outside.run)  # an answer at once
+    monkeypatch.setattr(watchdog.Outside, "join", lambda *_: None)
     monkeypatch.setattr(nova, "show", one.show)
     monkeypatch.setattr(nova, "console", one.console)
     return one
