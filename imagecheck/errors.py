@@ -70,3 +70,10 @@ class StepFailed(ImagecheckError):
         if self.remedy:
             lines.append(f"  try   {self.remedy}")
         return "\n".join(lines)
+
+
+class NotReached(ImagecheckError):
+    """An earlier check has told already why ``step`` broke."""
+
+    def __init__(self, step: str, sentence: str) -> None:
+        super().__init__(f"not reached: {step}: {sentence}")

@@ -11,14 +11,13 @@ import os
 import signal
 from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
 from imagecheck import order
-from imagecheck.errors import ImagecheckError, UsageError
+from imagecheck.errors import ImagecheckError, NotReached, UsageError
 from imagecheck.options import OPTIONS, STAGES, known_failure
 
 if TYPE_CHECKING:
@@ -124,7 +123,11 @@ def _stage(item: pytest.Item) -> int:
         if not mark.args or mark.args[0] not in STAGES:
             raise pytest.UsageError(f"{item.nodeid}: stage{mark.args} is none of {', '.join(STAGES)}")
         return STAGES.index(mark.args[0])
-    return order.stage(getattr(item, "fixturenames", ()))
+    return order.stage(_asked(item))
+
+
+def _asked(item: pytest.Item) -> set[str]:
+    return set(getattr(item, "fixturenames", ()))
 
 
 def _image(item: pytest.Item) -> str:
@@ -137,24 +140,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     session = config.stash.get(_KEY, None)
     if session is None:
         return
-    last = STAGES.index(config.option.stage)
-    beyond = [
-        item
-        for item in items
-        if _image(item) and (_stage(item) > last or (item.get_closest_marker("qualify") and not config.option.qualify))
-    ]
-    if beyond:
+
+    def too_far(item: pytest.Item) -> bool:
+        skipped = item.get_closest_marker("qualify") is not None and not config.option.qualify
+        return skipped or _stage(item) > STAGES.index(config.option.stage)
+
+    if beyond := [item for item in items if _image(item) and too_far(item)]:
         config.hook.pytest_deselected(items=beyond)
     kept = [item for item in items if item not in set(beyond)]
     _mark_known_failures(session, kept)
-    # The road's order, image by image; whatever is no check of an image keeps its place before them.
-    images = ["", *session.names]
-
-    def place(item: pytest.Item) -> tuple[int, int, int]:
-        inside = (_stage(item), order.within(getattr(item, "fixturenames", ()))) if _image(item) else (0, 0)
-        return images.index(_image(item)), *inside
-
-    items[:] = sorted(kept, key=place)
+    names = ["", *session.names]  # what is no check of an image stays before them
+    stage = {item: _stage(item) if _image(item) else 0 for item in kept}
+    items[:] = sorted(kept, key=lambda one: (names.index(_image(one)), stage[one], order.within(_asked(one))))
 
 
 def _mark_known_failures(session: Session, items: list[pytest.Item]) -> None:
@@ -174,7 +171,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     mine = config.stash.get(_KEY, None)
     if mine is None or config.option.collectonly or _worker(config):
         return
-    needed = {_image(item) for item in session.items if "walked" in getattr(item, "fixturenames", ())}
+    needed = {_image(item) for item in session.items if "walked" in _asked(item)}
     _early(mine, needed - {""})
 
 
@@ -215,8 +212,6 @@ def _usage(*, stop: bool = False) -> Iterator[None]:
 
 
 def _reach(step: Callable[[], T]) -> T:
-    from imagecheck.run import NotReached
-
     try:
         return step()
     except NotReached as earlier:
@@ -263,18 +258,17 @@ def cloud(walked: Road) -> Cloud:
 
 
 def _step(name: str, what: str) -> Any:
-    """The fixture for one step of the road; ``name`` is the step's method, or its function in looks."""
+    """The fixture for one step of the road; ``name`` is the step's method, or function in looks: there is its type."""
 
     def step(walked: Road) -> Any:
         from imagecheck import looks
 
-        return _reach(getattr(walked, name, None) or partial(getattr(looks, name), walked))
+        return _reach(getattr(walked, name, None) or (lambda: getattr(looks, name)(walked)))
 
     step.__doc__ = what
     return pytest.fixture(step)
 
 
-# Types are those of run.Road's methods and of the functions of looks.
 server = _step("server", "outcomes.BareBoot: a server that the harness booted through Nova, with what it was given.")
 guest = _step("guest", "guest.ssh.Guest: SSH to that server; ``guest.host`` is a testinfra host with sudo.")
 console = _step("console", "str: that server's serial console once it was up.")
@@ -340,7 +334,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
         return
     items = item.session.items
     rest = items[items.index(item) + 1 :]
-    if not any(_image(other) == name and order.BARE & set(getattr(other, "fixturenames", ())) for other in rest):
+    if not any(_image(other) == name and order.BARE & _asked(other) for other in rest):
         session.road(name).release_server()
 
 

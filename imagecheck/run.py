@@ -24,7 +24,7 @@ from imagecheck.cloud import cleanup, connection, glance, nova
 from imagecheck.cloud.ledger import Ledger
 from imagecheck.cloud.preflight import preflight
 from imagecheck.cloud.trove import Version
-from imagecheck.errors import ImagecheckError, StepFailed
+from imagecheck.errors import ImagecheckError, NotReached, StepFailed
 from imagecheck.guest import config_drive, console, ssh
 from imagecheck.imagefile import ImageFile
 from imagecheck.injection import Cell
@@ -42,13 +42,6 @@ T = TypeVar("T")
 BOOT = ("boot", ("server", "queue", "keypair", "security_group"))
 # Step -> what has to be removed before it can be tried again: its edges, and kinds of the ledger.
 UNDONE = {"Nova server": BOOT, "guest": BOOT, "guest agent": BOOT, "Trove instance": ("launch", ("instance",))}
-
-
-class NotReached(ImagecheckError):
-    """An earlier check has told already why ``step`` broke."""
-
-    def __init__(self, step: str, sentence: str) -> None:
-        super().__init__(f"not reached: {step}: {sentence}")
 
 
 class Road:
@@ -78,7 +71,8 @@ class Road:
         self._open = contextlib.ExitStack()
         self._edges = {"boot": collect.Edges(), "launch": collect.Edges()}
 
-    def _step(self, step: str, make: Callable[[], T]) -> T:
+    def step(self, step: str, make: Callable[[], T]) -> T:
+        """What ``make`` gives, made once; NotReached when it broke before. For those below, and for looks."""
         if step in self._made:
             found: T = self._made[step]
             return found
@@ -124,10 +118,6 @@ class Road:
         self.retries = [dataclasses.replace(one, passed=True) for one in self.retries]
         return made
 
-    def step(self, step: str, make: Callable[[], T]) -> T:
-        """A step of another module's (looks), made once like those below."""
-        return self._step(step, make)
-
     def _undo(self, start: str, kinds: tuple[str, ...]) -> None:
         """Remove what a start has made, so that it can be made again."""
         self._edges[start] = collect.Edges()
@@ -171,19 +161,19 @@ class Road:
                 )
             return build.build(self.choice.definition, yes=self._yes)
 
-        return self._step("image file", get)
+        return self.step("image file", get)
 
     def disk(self) -> Disk:
         """The image opened read-only until the road is closed."""
         from imagecheck import disk
 
-        return self._step("look inside", lambda: self._open.enter_context(disk.opened(self.image_file())))
+        return self.step("look inside", lambda: self._open.enter_context(disk.opened(self.image_file())))
 
     # ---- the cloud
 
     def cloud(self) -> Ground:
         """Logged in, looked around, ledger begun: nothing is made before this."""
-        return self._step("cloud", self._enter_cloud)
+        return self.step("cloud", self._enter_cloud)
 
     def _private(self) -> Path:
         """A folder for this run's key, removed when the road is closed."""
@@ -211,7 +201,7 @@ class Road:
             file, ground = self.image_file(), self.cloud()
             return glance.upload(ground.cloud, ground.ledger, file, name=self.run, run=self.run)
 
-        return self._step("Glance image", upload)
+        return self.step("Glance image", upload)
 
     # ---- the bare boot
 
@@ -226,7 +216,7 @@ class Road:
             self._boot_times = (began, accepted)
             return made
 
-        return self._step("Nova server", boot)
+        return self.step("Nova server", boot)
 
     def guest(self) -> ssh.Guest:
         """SSH to the bare boot, cloud-init done."""
@@ -237,7 +227,7 @@ class Road:
             self._open.callback(guest.forget)
             return guest
 
-        return self._step("guest", login)
+        return self.step("guest", login)
 
     def console(self) -> str:
         """The bare boot's console once its guest is up, without control sequences."""
@@ -246,15 +236,15 @@ class Road:
             self.guest()
             return console.clean(nova.console(self.cloud().cloud, self.server().server.id))
 
-        return self._step("console", read)
+        return self.step("console", read)
 
     def config_drive(self) -> config_drive.ConfigDrive:
         """The bare boot's config drive from inside."""
-        return self._step("config drive", lambda: config_drive.read(self.guest()))
+        return self.step("config drive", lambda: config_drive.read(self.guest()))
 
     def agent(self) -> Agent:
         """The guest agent of the bare boot, watched until it consumes from its queue."""
-        return self._step(
+        return self.step(
             "guest agent",
             lambda: bare.observe_agent(self.cloud(), self.server(), self.guest(), self._edges["boot"]),
         )
@@ -284,7 +274,7 @@ class Road:
 
     def version(self) -> Version:
         """The image as a datastore version."""
-        return self._step("datastore version", lambda: service.register(self.cloud(), self.image().id))
+        return self.step("datastore version", lambda: service.register(self.cloud(), self.image().id))
 
     def launch(self) -> Launch:
         """A Trove instance, ACTIVE and HEALTHY."""
@@ -303,12 +293,12 @@ class Road:
             self._launch_look = measure.look(ground, made.guest, made.server.id)
             return made
 
-        return self._step("Trove instance", go)
+        return self.step("Trove instance", go)
 
     def serving(self) -> Serving:
         """SQL over the tenant network, one row written."""
 
-        return self._step("database", lambda: service.serve(self.cloud(), self.launch(), self._asked.password))
+        return self.step("database", lambda: service.serve(self.cloud(), self.launch(), self._asked.password))
 
     def launch_times(self) -> Measured:
         """Where the time of the Trove launch went."""
@@ -350,13 +340,13 @@ class Road:
             self._made.pop("Trove instance")
             return gone
 
-        return self._step("delete", delete)
+        return self.step("delete", delete)
 
     def _operation(self, step: str, act: Callable[[Ground, Launch, Serving], Operation]) -> Operation:
-        return self._step(step, lambda: act(self.cloud(), self.launch(), self.serving()))
+        return self.step(step, lambda: act(self.cloud(), self.launch(), self.serving()))
 
     def _measured(self, step: str, take: Callable[[], Measured]) -> Measured:
-        found = self._step(step, take)
+        found = self.step(step, take)
         if found not in self.measured:
             self.measured.append(found)
         return found

@@ -15,7 +15,7 @@ from imagecheck import build, choice, injection, progress, sandbox
 from imagecheck.cloud import connection
 from imagecheck.cloud.preflight import preflight
 from imagecheck.definition import Definition
-from imagecheck.errors import StepFailed
+from imagecheck.errors import NotReached, StepFailed
 from imagecheck.options import expired
 from imagecheck.report import (
     Check,
@@ -29,7 +29,7 @@ from imagecheck.report import (
 from imagecheck.report.facts import Outcome
 from imagecheck.report.files import slug
 from imagecheck.report.terminal import clean
-from imagecheck.run import NotReached, Road
+from imagecheck.run import Road
 from imagecheck.site import Site
 
 

@@ -39,8 +39,8 @@ def broken_nova(monkeypatch):
         raise StepFailed("Nova server", "Nova gave up: no valid host", seen="status ERROR", remedy="free a host")
 
     monkeypatch.setattr(Road, "cloud", lambda _: None)
-    monkeypatch.setattr(Road, "server", lambda road: road._step("Nova server", make))
-    monkeypatch.setattr(Road, "console", lambda road: road._step("console", lambda: road.server() and ""))
+    monkeypatch.setattr(Road, "server", lambda road: road.step("Nova server", make))
+    monkeypatch.setattr(Road, "console", lambda road: road.step("console", lambda: road.server() and ""))
 
 
 def test_fixtures_of_others_are_left_alone(pytester, run, raw):

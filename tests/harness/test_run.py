@@ -8,9 +8,9 @@ import pytest
 from imagecheck import run
 from imagecheck.choice import Choice
 from imagecheck.definition import known, load
-from imagecheck.errors import Cause, StepFailed, UsageError
+from imagecheck.errors import Cause, NotReached, StepFailed, UsageError
 from imagecheck.report import Folder, Retry
-from imagecheck.run import NotReached, Road
+from imagecheck.run import Road
 from imagecheck.session import Session
 
 
@@ -31,16 +31,16 @@ def raising(error):
 def test_a_step_is_made_once(road):
     calls = []
     for _ in range(3):
-        assert road._step("a", lambda: calls.append(1) or len(calls)) == 1
+        assert road.step("a", lambda: calls.append(1) or len(calls)) == 1
     assert calls == [1]
 
 
 def test_a_broken_step_is_told_once_and_not_tried_again(road):
     broken = StepFailed("a", "no valid host", seen="ERROR", remedy="free one")
     with pytest.raises(StepFailed, match="no valid host"):
-        road._step("a", raising(broken))
+        road.step("a", raising(broken))
     with pytest.raises(NotReached, match="not reached: a: no valid host"):
-        road._step("a", lambda: pytest.fail("tried again"))
+        road.step("a", lambda: pytest.fail("tried again"))
     (fault,) = road.faults
     assert (fault.step, fault.sentence, fault.seen, fault.remedy) == ("a", "no valid host", "ERROR", "free one")
     assert fault.evidence.endswith("report/a")
@@ -48,43 +48,43 @@ def test_a_broken_step_is_told_once_and_not_tried_again(road):
 
 def test_the_step_that_called_for_a_broken_one_is_not_broken_itself(road):
     def inner():
-        return road._step("inner", raising(StepFailed("inner", "it broke")))
+        return road.step("inner", raising(StepFailed("inner", "it broke")))
 
     with pytest.raises(StepFailed, match="it broke"):
-        road._step("outer", inner)
+        road.step("outer", inner)
     assert [fault.step for fault in road.faults] == ["inner"]
     with pytest.raises(NotReached, match="not reached: inner: it broke"):
-        road._step("outer", inner)
+        road.step("outer", inner)
     with pytest.raises(NotReached, match="not reached: inner: it broke"):
-        road._step("another", inner)
+        road.step("another", inner)
     assert len(road.faults) == 1
 
 
 def test_a_usage_error_on_the_road_is_a_sentence_too(road):
     with pytest.raises(UsageError):
-        road._step("a", raising(UsageError("the site names no 'guest_key'")))
+        road.step("a", raising(UsageError("the site names no 'guest_key'")))
     with pytest.raises(NotReached, match="not reached: a: the site names no 'guest_key'"):
-        road._step("a", lambda: None)
+        road.step("a", lambda: None)
     assert road.faults[0].step == "a"
 
 
 def test_what_is_no_error_of_ours_is_not_swallowed(road):
     with pytest.raises(ZeroDivisionError):
-        road._step("a", lambda: 1 / 0)
-    assert road._step("a", lambda: 7) == 7
+        road.step("a", lambda: 1 / 0)
+    assert road.step("a", lambda: 7) == 7
 
 
 def test_a_steps_time_is_without_that_of_the_steps_it_called_for(road):
-    road._step("outer", lambda: road._step("inner", lambda: time.sleep(0.2)))
+    road.step("outer", lambda: road.step("inner", lambda: time.sleep(0.2)))
     assert road.seconds["inner"] >= 0.2
     assert road.seconds["outer"] < 0.1
 
 
 def test_a_step_that_was_not_reached_has_no_time(road):
     with pytest.raises(StepFailed):
-        road._step("inner", raising(StepFailed("inner", "x")))
+        road.step("inner", raising(StepFailed("inner", "x")))
     with pytest.raises(NotReached):
-        road._step("outer", lambda: road._step("inner", lambda: None))
+        road.step("outer", lambda: road.step("inner", lambda: None))
     assert "outer" not in road.seconds
 
 
@@ -165,7 +165,7 @@ def test_a_fault_of_the_cloud_that_may_pass_is_tried_once_more_from_its_start(cl
             raise passing()
         return "here"
 
-    assert road._step("guest agent", make) == "here"
+    assert road.step("guest agent", make) == "here"
     assert tries == [{"cloud", "Nova server", "guest", "config drive"}, {"cloud"}]
     assert removed == [("server", "queue", "keypair", "security_group")]
     assert road.faults == []
@@ -177,10 +177,10 @@ def test_a_fault_of_the_cloud_that_may_pass_is_tried_once_more_from_its_start(cl
 def test_the_second_failure_counts(cloudy):
     road, _ = cloudy
     with pytest.raises(StepFailed, match="refuses connections"):
-        road._step("guest agent", raising(passing()))
+        road.step("guest agent", raising(passing()))
     assert [retry.passed for retry in road.retries] == [False]
     with pytest.raises(StepFailed):
-        road._step("Trove instance", raising(passing()))
+        road.step("Trove instance", raising(passing()))
     assert len(road.retries) == 1, "once per run"
     assert [fault.step for fault in road.faults] == ["guest agent", "guest agent"]
 
@@ -189,12 +189,12 @@ def test_the_second_failure_counts(cloudy):
 def test_nothing_else_is_tried_again(cloudy, error):
     road, removed = cloudy
     with pytest.raises(StepFailed):
-        road._step("guest agent", raising(error))
+        road.step("guest agent", raising(error))
     assert (road.retries, removed) == ([], [])
 
 
 def test_a_step_that_cannot_be_undone_is_not_tried_again(cloudy):
     road, removed = cloudy
     with pytest.raises(StepFailed):
-        road._step("restart", raising(passing()))
+        road.step("restart", raising(passing()))
     assert (road.retries, removed) == ([], [])
