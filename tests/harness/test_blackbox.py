@@ -177,6 +177,14 @@ def test_a_folder_is_named_after_the_check_and_two_never_share_one(folder):
         assert f'href="{name}/index.html"' in index
 
 
+def test_a_first_try_is_not_what_became_of_the_check(folder):
+    run = evidence.Boxes(folder, "an-image")
+    run.node = NODE
+    saved = run.first_try("Nova server", StepFailed("Nova server", "no valid host"), None)
+    assert (saved.id, saved.folder.name) == ("Nova server, first time", "Nova-server-first-time")
+    assert (run.node, run.of(NODE)) == (NODE, "")
+
+
 def test_the_cause_stands_on_top_of_the_page(folder, ground, talkative, monkeypatch):
     line = "RuntimeError: Manager class not registered for datastore manager None"
     monkeypatch.setattr(inside, "collect", lambda *_, **__: ({"agent-journal.txt": f"trove-guestagent[3]: {line}"}, ""))
