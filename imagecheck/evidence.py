@@ -42,6 +42,14 @@ class Boxes:
         """
         return self._save(step, error, ground, expendable=True)
 
+    def first_try(self, step: str, error: BaseException, ground: Ground | None) -> Node:
+        """A step broke that is tried once more: the same, under the step's name, for the check may pass yet."""
+        node, self.node = self.node, ""
+        try:
+            return self.broken(f"{step}, first time", error, ground)
+        finally:
+            self.node = node
+
     def failed(self, check: str, error: BaseException, ground: Ground | None) -> tuple[Node, bool]:
         """A check does not hold: the same, but nothing is stopped, later checks need it. And whether it is one of the
         first `FULL`: the others are shown what was gathered for the one before."""

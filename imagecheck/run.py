@@ -111,7 +111,7 @@ class Road:
             if self.retries or step not in UNDONE or error.cause is None or not error.cause.retryable:
                 raise
             progress.note(f"{step}: {error.sentence}: a fault of the cloud that may pass, once more")
-            self.boxes.broken(f"{step}, first time", error, self._made.get("cloud"))
+            self.boxes.first_try(step, error, self._made.get("cloud"))
             self.retries.append(Retry(step, error.sentence, error.cause.id, passed=False))
             self._undo(*UNDONE[step])
         made = make()

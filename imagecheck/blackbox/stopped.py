@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import shutil
 import stat
 import tempfile
@@ -40,12 +41,20 @@ GONE: Mapping[str, str] = {
     "docker-journal.txt": "it is a part of journal.txt",
     "agent-journal.txt": "it is a part of journal.txt",
 }
+# Before anything of ours runs: kernel/panic.c, systemd's emergency.service, initramfs-tools' and GRUB's prompts.
+_ENDED = re.compile(
+    r"Kernel panic - not syncing|(?:You are in|Entering) (?:emergency|rescue) mode|^\(initramfs\)|^grub(?: rescue)?>",
+    re.MULTILINE,
+)
 
 
 def worthless(shown: str) -> str:
     """Why the disk behind this console holds nothing that the console does not say; "" where it may."""
     if shown.strip() and not console.reached_userspace(shown):
         return "the console shows no sign of a running system: nothing was logged to the disk"
+    if ended := _ENDED.search(console.clean(shown)):
+        # It would take no notice of being stopped either: a minute for what the console says already.
+        return f"the console shows how the boot ended: {ended[0].strip()}"
     return ""
 
 

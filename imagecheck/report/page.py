@@ -46,8 +46,8 @@ li > :last-child { text-align: right; }
 ul.nodes li { grid-template-columns: 1fr; }
 ul.nodes li > :last-child { text-align: left; }
 @media (max-width: 40rem) {
-  li { grid-template-columns: 1fr auto; }
-  li > :nth-child(2) { grid-row: 2; grid-column: 1 / 3; }
+  ul:not(.nodes) li { grid-template-columns: 1fr auto; }
+  ul:not(.nodes) li > :nth-child(2) { grid-row: 2; grid-column: 1 / 3; }
   dl { grid-template-columns: 1fr; gap: 0; }
   dd { margin-bottom: .4rem; }
 }

@@ -177,6 +177,14 @@ def test_a_folder_is_named_after_the_check_and_two_never_share_one(folder):
         assert f'href="{name}/index.html"' in index
 
 
+def test_a_first_try_is_not_what_became_of_the_check(folder):
+    run = evidence.Boxes(folder, "an-image")
+    run.node = NODE
+    saved = run.first_try("Nova server", StepFailed("Nova server", "no valid host"), None)
+    assert (saved.id, saved.folder.name) == ("Nova server, first time", "Nova-server-first-time")
+    assert (run.node, run.of(NODE)) == (NODE, "")
+
+
 def test_the_cause_stands_on_top_of_the_page(folder, ground, talkative, monkeypatch):
     line = "RuntimeError: Manager class not registered for datastore manager None"
     monkeypatch.setattr(inside, "collect", lambda *_, **__: ({"agent-journal.txt": f"trove-guestagent[3]: {line}"}, ""))
@@ -326,6 +334,7 @@ def test_a_silent_guests_pieces_come_from_its_disk(ground, silent, disk, folder)
     ("console", "status", "expendable", "reason"),
     [
         ("GRUB loading\nerror: no such device\n", "ACTIVE", True, "no sign of a running system"),
+        ("Welcome to Debian\nYou are in emergency mode. After\n", "ACTIVE", True, "You are in emergency mode"),
         (BOOTED, "ACTIVE", False, "still needed, so it was not stopped"),
         (BOOTED, "ERROR", True, "the server is ERROR: no guest runs"),
     ],
