@@ -109,7 +109,8 @@ ROWS = (
         "connect(2): ECONNREFUSED; oslo.messaging 16.1, impl_rabbit.py", _LOGS,
         ("AMQP server on ", "Connection failed: "),
         _FAILED + _ERRNO + r"(?:ECONNREFUSED|Connection refused)", cleared=_UP, unless=_served,
-        holds=lambda f: _dialled(f, "refused"), fatal=True, times=3, grace=8, retry=True, known=(1,)),
+        holds=lambda f: _dialled(f, "refused"), fatal=True, times=3, grace=8, retry=True, known=(1,),
+        proven=True),
     Row("broker-lost", "boot", "cloud", 40, "the broker hangs up on the agent", "look at the broker's log; is it out "
         "of "
         "memory or file handles, or is there a TLS port behind it?", "oslo.messaging 16.1, impl_rabbit.py", _LOGS,
