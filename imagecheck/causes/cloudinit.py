@@ -51,7 +51,7 @@ ROWS = (
         "is the card's driver (virtio_net) in the image, and does nothing take it away at boot?",
         "cloud-init 25.1, cloudinit/sources/helpers/openstack.py convert_net_json", _ALL,
         ("Unable to find a system nic for",), r"Unable to find a system nic for", confidence="certain", fatal=True,
-        known=(2,)),
+        known=(2,), proven=True),
     Row("user-data-yaml", "boot", "cloud", 68, "the user-data is no valid cloud-config: {what}",
         "correct the operator's <manager>.cloudinit below cloudinit_location (`cloud-init schema --config-file`); "
         "before Trove 24 it must not begin with a second '#cloud-config'",
@@ -75,6 +75,13 @@ ROWS = (
         "cloud-init 25.1, cloudinit/cmd/main.py status_wrapper", _ALL, ("failed stage ", "failed run of stage "),
         r"failed (?:run of )?stage (?P<what>init-local|init|modules-config|modules-final)\b", confidence="certain",
         fatal=True),
+    # systemd shortens long lines on a console: "cloud-init-local.s…ud-init: Local Stage".
+    Row("stage-failed", "boot", "image", 43, "cloud-init's {what} stage did not start, so the guest got nothing of "
+        "what it was given",
+        "its status and log on the guest's disk say why; is the root disk full, or its Python damaged?",
+        "cloud-init 25.1, systemd/cloud-init-local.service, cloud-init-network.service", ("console",),
+        ("Failed to start cloud-init-",), r"\[FAILED\] Failed to start cloud-init-(?P<what>local|network)",
+        confidence="certain", fatal=True, known=(2,), proven=True),
     Row("stage-hangs", "boot", "image", 24, "the boot waits for {what}",
         "a unit of cloud-init is masked or waits for a network that does not come",
         "systemd, src/core/manager.c; cloud-init 24.3 and newer run their stages in one process", ("console",),
