@@ -7,7 +7,10 @@ from imagecheck.causes.row import Facts, Place, Row
 _LOGS: tuple[Place, ...] = ("agent", "journal", "console")
 _UNIT = r"(?:trove-guestagent|guest-agent|trove-guest)\.service"
 # The beginning of the agent's own message: in its log, in the journal, or behind oslo.log's head.
-_SAID = r"(?:^|guest-?agent\[\d+\]: |(?:ERROR|CRITICAL) trove[\w.]{0,60} (?:\[[^\]]{0,80}\] )?(?:Unhandled error: )?)"
+_SAID = (
+    r"(?:^|guest-?agent\[\d+\]: "
+    r"|(?:ERROR|CRITICAL) (?:root|trove[\w.]{0,60}) (?:\[[^\]]{0,80}\] )?(?:Unhandled error: )?)"
+)
 _LIVES = ("Creating user and group for database service", "Preparing the storage for", "Starting datastore prepare")
 _GOT_ON = ("Starting datastore prepare",)
 
@@ -68,15 +71,17 @@ ROWS = (
     Row("agent-module-missing", "boot", "image", 66, "the agent's Python lacks {what}",
         "install the agent with its requirements (upper-constraints of the same release) into the interpreter that "
         "its unit starts", "Python, importlib", ("agent", "journal"), ("ModuleNotFoundError: ", "ImportError: "),
-        _SAID + r"(?:ModuleNotFoundError: No module named |ImportError: )(?P<what>.{1,160})", cleared=_LIVES,
+        _SAID + r"(?:ModuleNotFoundError: No module named |ImportError: )(?P<what>.{1,160})", cleared=_GOT_ON,
         confidence="certain", fatal=True, known=(12,)),
-    # At its start Python prints these bare; what a living agent logs has oslo.log's head before it.
+    # Python prints these bare, oslo.log as what nobody caught (log.py, _create_logging_excepthook); what a living agent
+    # logs of a request has another logger's head before it.
     Row("agent-code", "boot", "image", 66, "the agent's code is broken: {what}",
         "the traceback before it in the journal names the file; install the agent's package again, or mend the plugin",
-        "Python, exceptions: what no second try can mend", ("journal",),
+        "Python, exceptions: what no second try can mend", ("agent", "journal"),
         ("NameError: ", "SyntaxError: ", "IndentationError: "),
-        r"(?:trove-guestagent|guest-agent)\[\d+\]: (?P<what>(?:NameError|SyntaxError|IndentationError): .{1,160})",
-        cleared=_LIVES, confidence="certain", fatal=True),
+        r"(?:guest-?agent\[\d+\]: |CRITICAL (?:root|trove) \[-\] Unhandled error: )"
+        r"(?P<what>(?:NameError|SyntaxError|IndentationError): .{1,160})",
+        confidence="certain", fatal=True, proven=True),
     Row("agent-program-missing", "boot", "image", 66, "systemd cannot start the agent's program ({what})",
         "compare ExecStart= of the agent's unit with what is installed",
         "systemd, src/core/exec-invoke.c; systemd.exec(5): 203/EXEC", _LOGS, ("203/EXEC", "at step EXEC spawning"),
@@ -175,12 +180,12 @@ ROWS = (
         times=2),
     # Not AssertionError: with Python 3.13 eventlet prints one after every fork of a healthy agent.
     Row("agent-crash", "boot", "image", 30, "the agent crashes: {what}", "the traceback before it in the journal says "
-        "where", "Python's own report of an exception that nobody caught", ("journal",),
+        "where", "Python's or oslo.log's own report of an exception that nobody caught", ("agent", "journal"),
         ("Error: ", "Exception: ", "Refused: ", "Failure: "),
-        r"(?:trove-guestagent|guest-agent)\[\d+\]: "
+        r"(?:guest-?agent\[\d+\]: |CRITICAL (?:root|trove) \[-\] Unhandled error: )"
         r"(?P<what>(?!AssertionError|RuntimeError: (?:Manager class|The guest_id)|oslo_config\.)[\w.]{0,80}"
         r"(?:Error|Exception|Refused|Failure): .{1,160})",
-        cleared=_LIVES, fatal=True, times=3, grace=8),
+        cleared=_GOT_ON, fatal=True, times=3, grace=8),
     Row("agent-not-enabled", "boot", "image", 57, "the agent's unit is not there or not enabled",
         "install its unit and `systemctl enable` it in the image", "systemctl(1): LoadState, UnitFileState",
         holds=lambda f: "no such unit" if f.agent_loaded is False else "not enabled and not active"
