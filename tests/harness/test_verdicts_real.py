@@ -70,7 +70,7 @@ def guest(tmp_path_factory):
                                 place.guest_config.read_text()))  # fmt: skip
         cloud = dataclasses.replace(ground.cloud, site=dataclasses.replace(place, guest_config=wrong))
         boot, _, _ = bare.boot(dataclasses.replace(ground, cloud=cloud), image=road.image().id,
-                               public_key=road._public, edges=Edges())  # fmt: skip
+                               public_key=road.public_key, edges=Edges())  # fmt: skip
         made = Guest(road, ground, boot, folder)
         yield made
         made.ssh.forget()
