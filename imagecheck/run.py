@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-BOOT = ("boot", ("server", "queue", "keypair", "security_group"))
+BOOT = ("boot", ("server", "queue"))
 # Step -> what has to be removed before it can be tried again: its edges, and kinds of the ledger.
 UNDONE = {"Nova server": BOOT, "guest": BOOT, "guest agent": BOOT, "Trove instance": ("launch", ("instance",))}
 

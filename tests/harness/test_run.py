@@ -167,7 +167,7 @@ def test_a_fault_of_the_cloud_that_may_pass_is_tried_once_more_from_its_start(cl
 
     assert road.step("guest agent", make) == "here"
     assert tries == [{"cloud", "Nova server", "guest", "config drive"}, {"cloud"}]
-    assert removed == [("server", "queue", "keypair", "security_group")]
+    assert removed == [("server", "queue")]
     assert road.faults == []
     assert road.facts().retries == (
         Retry("guest agent", "the broker's port refuses connections", "broker-refused", passed=True),
