@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import signal
+import sys
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 # Machines that also run guests under emulation are slow now and then: time is no part of what properties promise.
@@ -13,3 +17,14 @@ settings.load_profile("imagecheck")
 # A job that a shell starts in the background ignores SIGINT, and so would every process that a test interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="module")
+def load():
+    """Modules of tests/mutants, which are a program's and no package's."""
+    folder = str(Path(__file__).parents[1] / "mutants")
+    sys.path.insert(0, folder)
+    yield importlib.import_module
+    sys.path.remove(folder)
+    for file in Path(folder).glob("*.py"):
+        sys.modules.pop(file.stem, None)

@@ -1,11 +1,9 @@
 """The proof itself is sound: the page lists every mutant, every check has one, and only the right cause counts."""
 
 import ast
-import importlib
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,17 +13,6 @@ from imagecheck import definition, hostcmd, imagefile
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(not (ROOT / "pyproject.toml").exists(), reason="needs a checkout")
 STEPS = {"image file", "look inside"}
-
-
-@pytest.fixture(scope="module")
-def load():
-    """Modules of tests/mutants, which are a program's and no package's."""
-    folder = str(ROOT / "tests" / "mutants")
-    sys.path.insert(0, folder)
-    yield importlib.import_module
-    sys.path.remove(folder)
-    for file in Path(folder).glob("*.py"):
-        sys.modules.pop(file.stem, None)
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,8 @@
 """Mutants that only a boot can tell: what counts as right, how soon it was told, and that no run is forgotten."""
 
 import ast
-import importlib
 import json
 import re
-import sys
 import time
 from pathlib import Path
 
@@ -14,17 +12,6 @@ from imagecheck.causes import TABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(not (ROOT / "pyproject.toml").exists(), reason="needs a checkout")
-
-
-@pytest.fixture(scope="module")
-def load():
-    """Modules of tests/mutants, which are a program's and no package's."""
-    folder = str(ROOT / "tests" / "mutants")
-    sys.path.insert(0, folder)
-    yield importlib.import_module
-    sys.path.remove(folder)
-    for file in Path(folder).glob("*.py"):
-        sys.modules.pop(file.stem, None)
 
 
 def boot_checks():
