@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from pathlib import Path
 
+import causes_fixtures as fixtures
 import pytest
 
 from imagecheck import redact
 from imagecheck.causes import PLACES, TABLE, Evidence, Facts, Row, Watch, evidence_from, place_of, verdict
 from imagecheck.causes.scan import compiled
-
-_SPEC = importlib.util.spec_from_file_location("causes_fixtures", Path(__file__).with_name("causes_fixtures.py"))
-assert _SPEC is not None
-assert _SPEC.loader is not None
-fixtures = importlib.util.module_from_spec(_SPEC)
-sys.modules[_SPEC.name] = fixtures
-_SPEC.loader.exec_module(fixtures)
 
 EXCERPTS = fixtures.excerpts()
 FACTS = fixtures.FACTS

@@ -7,6 +7,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from watchdog_fixtures import GOOD, NO_TEXT, UNIT, UNITS, container
 
 from imagecheck import bare, service, waits, watchdog
 from imagecheck.broker import BrokerUnreachable, Queue
@@ -14,37 +15,14 @@ from imagecheck.cloud import nova, trove
 from imagecheck.cloud.connection import Hiccup
 from imagecheck.definition import known, load
 from imagecheck.errors import StepFailed
-from imagecheck.guest.follow import Look
 from imagecheck.launch.collect import Edges
 from imagecheck.waits import NotYet, Ready
 from imagecheck.watchdog import Watchdog
 
-UNIT = "trove-guestagent.service"
 LOGIN = (
     b"2026-11-23 14:54:04.957 27846 ERROR trove amqp.exceptions.AccessRefused: (0, 0): (403) ACCESS_REFUSED - Login "
     b"was refused using authentication mechanism AMQPLAIN. For details see the broker logfile.\n"
 )
-NO_TEXT = {"journal": b"", "agent": b"", "cloud-init": b""}
-UNITS = {
-    UNIT: {"LoadState": "loaded", "UnitFileState": "enabled", "ActiveState": "active", "Result": "success",
-           "NRestarts": "0", "ExecMainStartTimestampMonotonic": "50000000"},
-    "docker.service": {"LoadState": "loaded", "ActiveState": "active"},
-}  # fmt: skip
-GOOD = Look(
-    texts=NO_TEXT, boot_id="b-1", uptime=60.0, wall=1_700_000_000.0, asked=1_700_000_000.0, answered=1_700_000_001.0,
-    units=UNITS, stages={"v1": {}}, result={"v1": {"errors": [], "datasource": "DataSourceConfigDrive"}},
-    guest_id="g-1", guest_config=True, default_routes=1, free=10**9, dials={"b:5672": ""},
-)  # fmt: skip
-
-
-def container(**state):
-    state = {
-        "Running": False,
-        "Restarting": False,
-        "StartedAt": "2023-11-14T22:13:00.123456789Z",
-        "ExitCode": 0,
-    } | state
-    return {"Name": "/database", "RestartCount": state.pop("restarts", 0), "State": state}
 
 
 class World:
