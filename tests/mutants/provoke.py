@@ -1,0 +1,170 @@
+"""Provoke causes in real guests under QEMU alone, without a cloud, and keep what they print as fixtures.
+
+    python tests/mutants/provoke.py consoles [--only ROW]   one boot per row: firmware, GRUB, kernel, systemd
+    python tests/mutants/provoke.py guest [--only ROW]      one boot for all: agent, docker, database, one after the other
+
+Each row of imagecheck/causes that is told so is written to tests/harness/fixtures/causes/broken/ROW.PLACE.txt. Needs
+root, QEMU and the built image; no network card is given to a guest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fnmatch
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+
+import overlay  # noqa: E402
+from provoked_consoles import CONSOLES, Console  # noqa: E402
+from provoked_guest import SCENES, script  # noqa: E402
+
+from imagecheck import build, definition, imagefile  # noqa: E402
+from imagecheck.causes import Evidence, verdict  # noqa: E402
+from imagecheck.causes.row import Place  # noqa: E402
+from imagecheck.guest import console  # noqa: E402
+
+KEPT = ROOT / "tests" / "harness" / "fixtures" / "causes" / "broken"
+LINES = 40  # kept before the line that tells
+GUEST_DEADLINE = 3600.0  # seconds for all scenes; each takes 10 to 60 under emulation
+
+
+@contextlib.contextmanager
+def machine(disk: Path, work: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A running QEMU whose serial console is written to ``work``/console; ended when the block is left."""
+    with (work / "qemu").open("wb") as said:
+        process = subprocess.Popen(
+            ["qemu-system-x86_64", "-machine", "q35,accel=tcg,graphics=off", "-cpu", "max", "-smp", "2", "-m", "2048",
+             "-display", "none", "-nodefaults", "-no-reboot", "-serial", f"file:{work / 'console'}", "-nic", "none",
+             "-drive", f"file={disk},format=qcow2,if=virtio,cache=unsafe", *options],
+            stdin=subprocess.DEVNULL, stdout=said, stderr=said,
+        )  # fmt: skip
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+def printed(work: Path) -> str:
+    """What the console has, as Nova would give it."""
+    file = work / "console"
+    return console.clean(file.read_text(encoding="utf-8", errors="replace")) if file.exists() else ""
+
+
+def one_console(good: Path, like: definition.Definition, row: Console) -> str:
+    """Boot what ``row`` makes of the good image until its console is given that cause; "" when it never is."""
+    with tempfile.TemporaryDirectory(prefix="provoke-") as name:
+        work = Path(name)
+        disk = work / "overlay.qcow2"
+        overlay.create(good, disk)
+        with overlay.exported(good, disk, work) as raw:
+            if row.root:
+                with overlay.mounted(raw, work) as root:
+                    row.root(overlay.Root(root, like.agent.unit, like.injected_owner, like.datastore.container))
+            if row.disk:
+                row.disk(raw)
+        deadline = time.monotonic() + row.deadline
+        with machine(disk, work, *(word.replace("@work@", name) for word in row.options)) as process:
+            while time.monotonic() < deadline:
+                text = printed(work)
+                if verdict(Evidence({"console": (text,)})).id == row.id:
+                    time.sleep(1)  # the rest of what it has to say of it
+                    return excerpt(printed(work), row.id, "console")
+                if process.poll() is not None:
+                    break
+                if row.poke:
+                    row.poke(process, time.monotonic() - deadline + row.deadline)
+                time.sleep(0.5)
+        text = printed(work)
+        print(
+            f"  {verdict(Evidence({'console': (text,)})).id}; last lines:\n    " + "\n    ".join(text.splitlines()[-8:])
+        )
+        return ""
+
+
+def excerpt(text: str, row: str, place: Place) -> str:
+    """The shortest end, then the shortest beginning of ``text`` that is given the cause, with lines around."""
+    lines = text.splitlines(keepends=True)
+
+    def tells(some: list[str]) -> bool:
+        return verdict(Evidence({place: ("".join(some),)})).id == row
+
+    last = next((count for count in range(1, len(lines) + 1) if tells(lines[:count])), len(lines))
+    few = lines[max(0, last - LINES) : last + 3]
+    return "".join(few) if tells(few) else text
+
+
+def keep(row: str, place: str, text: str) -> None:
+    (KEPT / f"{row}.{place}.txt").write_text(text, encoding="utf-8")
+
+
+def guest(good: Path, like: definition.Definition, wanted: list[str]) -> int:
+    """All scenes in one boot; what each printed is read from the disk afterwards. Returns how many did not tell."""
+    scenes = [scene for scene in SCENES if scene.id in wanted]
+    with tempfile.TemporaryDirectory(prefix="provoke-") as name:
+        work = Path(name)
+        disk, data = work / "overlay.qcow2", work / "data.qcow2"
+        overlay.create(good, disk)
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", data, "1G"], check=True)
+        with overlay.exported(good, disk, work) as raw, overlay.mounted(raw, work) as root:
+            script(overlay.Root(root, like.agent.unit, like.injected_owner, like.datastore.container), scenes)
+        deadline = time.monotonic() + GUEST_DEADLINE
+        with machine(disk, work, "-drive", f"file={data},format=qcow2,if=virtio,cache=unsafe") as process:
+            said = 0
+            while process.poll() is None and time.monotonic() < deadline:
+                text = printed(work)
+                if len(text) > said:
+                    print(text[said:], end="", flush=True)
+                    said = len(text)
+                time.sleep(2)
+        with overlay.exported(good, disk, work) as raw, overlay.mounted(raw, work) as root:
+            return sum(not _told(root / "var/provoked", scene.id, scene.place) for scene in scenes)
+
+
+def _told(folder: Path, row: str, place: Place) -> bool:
+    file = folder / row
+    text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
+    found = verdict(Evidence({place: (text,)}))
+    print(f"{'told' if found.id == row else 'NOT TOLD':9}{row} ({place}): {found.id}: {found.seen[:140]}")
+    if found.id == row:
+        keep(row, place, excerpt(text, row, place))
+    else:
+        print("    " + "\n    ".join(line[:220] for line in text.splitlines()[-12:]))
+    return found.id == row
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("consoles", "guest"))
+    parser.add_argument("--only", action="append", metavar="PATTERN", help="only such rows; repeatable")
+    parser.add_argument("--image", default="mariadb-debian", help="definition of the good image (default: %(default)s)")
+    parser.add_argument("--file", type=Path, help="the good image's file, when not the built one")
+    option = parser.parse_args()
+    like = definition.load(option.image)
+    good = (imagefile.inspect(option.file) if option.file else build.build(like)).path
+    table = CONSOLES if option.what == "consoles" else SCENES
+    wanted = [row.id for row in table if any(fnmatch.fnmatch(row.id, one) for one in option.only or "*")]
+    if option.what == "guest":
+        return 1 if guest(good, like, wanted) else 0
+    missed = 0
+    for row in CONSOLES:
+        if row.id in wanted:
+            began = time.monotonic()
+            text = one_console(good, like, row)
+            print(f"{'told' if text else 'NOT TOLD':9}{row.id}: {time.monotonic() - began:.0f} s", flush=True)
+            missed += not text
+            if text:
+                keep(row.id, "console", text)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

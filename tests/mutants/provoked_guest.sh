@@ -1,0 +1,91 @@
+#!/bin/bash
+# In the guest: functions of the scenes. @container@ and @good@ are filled in; the scenes themselves follow.
+exec 2>&1
+mkdir -p /var/provoked
+
+baseline() {
+    mkdir -p /etc/trove/conf.d
+    cp /opt/provoke/guest_info.conf /opt/provoke/trove-guestagent.conf /etc/trove/conf.d/
+    chown -R trove:trove /etc/trove/conf.d
+    chmod 755 /etc/trove /etc/trove/conf.d
+    chmod 644 /etc/trove/conf.d/*
+}
+
+drop() { # UNIT LINES: of its [Service]
+    mkdir -p "/run/systemd/system/$1.service.d"
+    printf '[Service]\n%b\n' "$2" > "/run/systemd/system/$1.service.d/90.conf"
+    systemctl daemon-reload
+}
+
+undrop() {
+    rm -rf "/run/systemd/system/$1.service.d"
+    systemctl daemon-reload
+    systemctl reset-failed "$1"
+}
+
+settle() { # SECONDS
+    timeout "$1" tail -f /dev/null
+    true
+}
+
+agent() { # SECONDS
+    systemctl restart trove-guestagent
+    settle "$1"
+    systemctl stop trove-guestagent
+    systemctl reset-failed trove-guestagent
+}
+
+serve() {
+    "$@" &
+    server=$!
+    settle 8
+}
+
+served() {
+    kill "$server"
+    wait "$server"
+}
+
+restart_docker() { # [SECONDS]
+    systemctl stop docker.socket docker
+    systemctl restart --no-block docker
+    settle "${1:-25}"
+}
+
+docker_again() {
+    rm -f /etc/docker/daemon.json
+    [ ! -f /opt/provoke/daemon.json ] || cp /opt/provoke/daemon.json /etc/docker/
+    systemctl stop docker
+    systemctl reset-failed docker docker.socket
+    systemctl restart docker.socket docker
+}
+
+database() { # OPTIONS COMMAND SECONDS
+    # shellcheck disable=SC2086 # words
+    docker run -d --name database -u 1001:1001 $1 @container@ $2
+    timeout "$3" docker wait database
+    docker logs database
+}
+
+no_database() {
+    docker rm -f database
+}
+
+database_made() {
+    [ ! -e /srv/made ] || return 0
+    rm -rf /srv/data
+    mkdir -p /srv/data
+    chown 1001:1001 /srv/data
+    docker run -d --name first -u 1001:1001 @good@ @container@
+    settle 60
+    docker stop first
+    docker rm first
+    touch /srv/made
+}
+
+[ ! -f /etc/docker/daemon.json ] || cp /etc/docker/daemon.json /opt/provoke/
+systemctl stop trove-guestagent
+baseline
+mkdir -p /etc/systemd/system/trove-guestagent.service.d
+printf '[Service]\nRestartSec=1\n' > /etc/systemd/system/trove-guestagent.service.d/80.conf
+systemctl daemon-reload
