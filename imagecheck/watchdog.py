@@ -59,6 +59,7 @@ class Watchdog:
         self._follower: Follower | None = None
         self._server_id = server_id
         self._server: nova.Server | None = None
+        self._power = ""
         self._shown: trove.Shown | None = None
         self._inside: Look | None = None
         self._active_since: float | None = None
@@ -148,6 +149,7 @@ class Watchdog:
         self._next = now + (ALSO_INSIDE if fresh else OUTSIDE)
         if outside.server:
             self.saw_server(outside.server)
+            self._power = outside.power
         if outside.console is not None:
             if self._from_now and self._console_bytes is None:
                 self._watch.join(outside.console)
@@ -208,7 +210,7 @@ class Watchdog:
             "console_bytes": self._console_bytes, "up": now - self._active_since if self._active_since else None,
         }  # fmt: skip
         if self._server:
-            facts["server_status"] = self._server.status
+            facts |= {"server_status": self._server.status, "power": self._power}
         inside = self._inside
         if inside and self._follower and now - self._follower.fresh < LATE:
             facts |= of_guest(inside, self._agent.unit, self._guest_id)
@@ -231,12 +233,24 @@ class Outside(threading.Thread):
         self._cloud, self._server_id = cloud, server_id
         self.server: nova.Server | None = None
         self.console: str | None = None
+        self.power = ""  # where the hypervisor says that the machine does not run, though Nova still says ACTIVE
 
     def run(self) -> None:
         with contextlib.suppress(ImagecheckError):  # a server that is not there yet, a cloud with hiccups
             self.server = nova.show(self._cloud, self._server_id)
-        with contextlib.suppress(ImagecheckError):
+        try:
             self.console = nova.console(self._cloud, self._server_id)
+        except ImagecheckError:
+            if self.server is not None and self.server.status == "ACTIVE":
+                self._ask_for_power()
+
+    def _ask_for_power(self) -> None:
+        """Only the console of a machine that does not run cannot be read; while one is rebooted, Nova says so."""
+        power = nova.switched_off(self._cloud, self._server_id)
+        with contextlib.suppress(ImagecheckError):
+            self.server = nova.show(self._cloud, self._server_id)
+            if self.server.status == "ACTIVE" and not self.server.raw.get("task_state"):
+                self.power = power
 
 
 def of_guest(look: Look, unit: str, guest_id: str) -> dict[str, Any]:

@@ -177,7 +177,7 @@ ROWS = (
     Row("agent-storm", "boot", "image", 20, "the agent starts again and again", "its own log and its part of the "
         "journal say why", "systemd, src/core/service.c service_enter_restart", _LOGS, ("restart counter is at ",),
         _UNIT + r": Scheduled restart job, restart counter is at (?:[5-9]|\d\d+)\.", holds=_storm, fatal=True, grace=5,
-        times=2),
+        times=2, proven=True),
     # Not AssertionError: with Python 3.13 eventlet prints one after every fork of a healthy agent.
     Row("agent-crash", "boot", "image", 30, "the agent crashes: {what}", "the traceback before it in the journal says "
         "where", "Python's or oslo.log's own report of an exception that nobody caught", ("agent", "journal"),

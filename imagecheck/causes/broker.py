@@ -102,7 +102,7 @@ ROWS = (
         _FAILED + _ERRNO + r"(?:timed out|ETIMEDOUT|EHOSTUNREACH|No route to host|ENETUNREACH|Network is unreachable)",
         cleared=_UP, unless=_served,
         holds=lambda f: _dialled(f, "timed out", "no route to host", "unreachable", "timeout"), fatal=True, times=3,
-        grace=8, known=(1,)),
+        grace=8, known=(1,), proven=True),
     Row("broker-refused", "boot", "cloud", 56, "the broker's port refuses connections from the guest",
         "is RabbitMQ running, and does it listen on that address? Does transport_url name the right port? Is "
         "trove-guestagent.conf in the guest? Without it the agent looks for the broker in the guest itself",

@@ -18,7 +18,8 @@ ROWS = (
     Row("files-not-written", "boot", "image", 69, "cloud-init did not write all injected files",
         "/var/log/cloud-init.log has the traceback after this line",
         "cloud-init 25.1, cloudinit/config/modules.py _run_modules", _ALL, ("Running module write",),
-        r"Running module write[_-]files \(.{1,200}\) failed", confidence="certain", fatal=True, known=(3,)),
+        r"Running module write[_-]files \(.{1,200}\) failed", confidence="certain", fatal=True, known=(3,),
+        proven=True),
     Row("module-missing", "boot", "image", 70, "cloud-init's module {what} is not in the image",
         "install cloud-init whole; do not remove modules from its package",
         "cloud-init 25.1, cloudinit/config/modules.py _fixup_modules", _ALL, ("Could not find module named cc_write",),
@@ -115,5 +116,5 @@ ROWS = (
         "a guest_info.conf was baked into the image, or cloud-init took an old instance's data: clean /var/lib/cloud "
         "and /etc/trove/conf.d when the image is made", "trove/cmd/guest.py; cloud-init clean",
         holds=lambda f: "guest_id is not that of this instance" if f.guest_id_fits is False else "",
-        confidence="certain", fatal=True, known=(2,)),
+        confidence="certain", fatal=True, known=(2,), proven=True),
 )  # fmt: skip

@@ -101,8 +101,8 @@ ROWS = (
         ("failed to start daemon: ", "Error starting daemon: ", "dockerd["),
         r"(?:failed to start daemon|Error starting daemon): (?P<what>.{1,160})"
         # Before the daemon is made its errors come bare: what was tried, on what, and the system's own word.
-        r"|dockerd\[\d+\]: (?P<bare>[a-z]{1,20} /[^:]{1,160}: (?:read-only file system|permission denied|not a directory"
-        r"|input/output error|no such file or directory|file exists))", cleared=("API listen on",),
+        r"|dockerd\[\d+\]: (?P<bare>[a-z]{1,20} /[^:]{1,160}: (?:read-only file system|permission denied"
+        r"|not a directory|input/output error|no such file or directory|file exists))", cleared=("API listen on",),
         confidence="certain", fatal=True, times=2, proven=True),
     Row("docker-gave-up", "service", "image", 26, "systemd gave up on {what} after too many quick failures",
         "`journalctl -u docker -u containerd` says why it ends", "systemd, src/core/unit.c", _ALL,

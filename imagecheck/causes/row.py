@@ -65,6 +65,7 @@ class Facts:
     wanted_image: str = ""
     # Nova and Trove
     server_status: str = ""
+    power: str = ""  # of the machine, by its hypervisor, where that is not running though Nova still says ACTIVE
     status: str = ""
     operating_status: str = ""
     told: str = ""  # the agent's last word to Trove: "new", "building", "healthy", ...

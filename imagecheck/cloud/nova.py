@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -222,6 +223,22 @@ def diagnostics(cloud: Cloud, server_id: str) -> Mapping[str, Any]:
     with asking(STEP, "ask for the server's diagnostics"):
         found: Mapping[str, Any] = cloud.admin.compute.get_server_diagnostics(server_id).to_dict()
         return found
+
+
+def switched_off(cloud: Cloud, server_id: str) -> str:
+    """The power state that the hypervisor has at this moment where it is not running; "" where it is, or nobody knows.
+
+    The status follows 15 s later: nova-compute holds back a guest's own end (nova/virt/libvirt/host.py, lifecycle
+    delay), while diagnostics ask the hypervisor first (nova/compute/manager.py, get_diagnostics, 2025.1).
+    """
+    try:
+        diagnostics(cloud, server_id)
+    except StepFailed as error:
+        found = re.search(r"while it is in power state (\w{1,20})", str(error))
+        return found[1] if found else ""
+    except (Hiccup, Missing):
+        return ""
+    return ""
 
 
 def hypervisor(cloud: Cloud, server: Server) -> dict[str, Any]:

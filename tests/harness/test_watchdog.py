@@ -12,7 +12,7 @@ from watchdog_fixtures import GOOD, NO_TEXT, UNIT, UNITS, container
 from imagecheck import bare, service, waits, watchdog
 from imagecheck.broker import BrokerUnreachable, Queue
 from imagecheck.cloud import nova, trove
-from imagecheck.cloud.connection import Hiccup
+from imagecheck.cloud.connection import Hiccup, Missing
 from imagecheck.definition import known, load
 from imagecheck.errors import StepFailed
 from imagecheck.launch.collect import Edges
@@ -121,6 +121,29 @@ def failure(world, guard, **options):
 
 
 # ---- what ends a wait
+
+
+def test_a_guest_that_switched_itself_off_is_told_before_nova_notices(world, make, monkeypatch):
+    def gone(cloud, id):
+        raise Missing("Nova server: could not read the console: not found")
+
+    monkeypatch.setattr(nova, "console", gone)
+    monkeypatch.setattr(nova, "switched_off", lambda cloud, id: "shutdown")
+    error = failure(world, make())
+    assert (error.cause.id, world.now) == ("powered-off", 1000.0)
+    assert "power state shutdown on the hypervisor" in error.seen
+
+
+def test_a_machine_that_nova_reboots_is_not_taken_for_one_that_switched_itself_off(world, make, monkeypatch):
+    def gone(cloud, id):
+        world.server = dataclasses.replace(world.server, status="REBOOT")
+        raise Missing("Nova server: could not read the console: not found")
+
+    monkeypatch.setattr(nova, "console", gone)
+    monkeypatch.setattr(nova, "switched_off", lambda cloud, id: "shutdown")
+    error = failure(world, make(), deadline=30.0)
+    assert isinstance(error, waits.TimedOut)
+    assert error.cause.id == "unknown"
 
 
 def test_a_panic_on_the_console_ends_the_wait_at_once(world, make):

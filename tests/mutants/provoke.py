@@ -1,7 +1,7 @@
 """Provoke causes in real guests under QEMU alone, without a cloud, and keep what they print as fixtures.
 
     python tests/mutants/provoke.py consoles [--only ROW]   one boot per row: firmware, GRUB, kernel, systemd
-    python tests/mutants/provoke.py guest [--only ROW]      one boot for all: agent, docker, database, one after the other
+    python tests/mutants/provoke.py guest [--only ROW]      one boot for all: agent, docker, database
 
 Each row of imagecheck/causes that is told so is written to tests/harness/fixtures/causes/broken/ROW.PLACE.txt. Needs
 root, QEMU and the built image; no network card is given to a guest.

@@ -24,7 +24,7 @@ class Console:
     disk: Callable[[Path], Any] | None = None
     options: tuple[str, ...] = ()
     poke: Callable[[subprocess.Popen[bytes], float], Any] | None = None
-    deadline: float = 120.0
+    deadline: float = 240.0
 
 
 def boots_with(words: str) -> Callable[[Root], None]:
@@ -67,7 +67,7 @@ def stopped_for(seconds: float, after: float) -> Callable[[subprocess.Popen[byte
 
 
 FAILING = (
-    "-blockdev", "driver=null-co,node-name=zeros,size=1G,read-zeroes=on",
+    "-blockdev", "driver=null-co,node-name=zeros,size=1073741824,read-zeroes=on",
     "-blockdev", '{"driver":"blkdebug","node-name":"failing","image":"zeros","inject-error":[{"event":"none","iotype":'
     '"read","errno":5,"sector":2048}]}',
     "-device", "virtio-blk-pci,drive=failing,werror=report,rerror=report",

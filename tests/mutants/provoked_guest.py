@@ -134,9 +134,10 @@ SCENES = (
     # ---- docker itself
     Scene("docker-config", "journal", "echo '{\"storage-driver\": }' >/etc/docker/daemon.json; restart_docker",
           "docker_again", "docker"),
-    Scene("docker-storage", "journal", "echo '{\"storage-driver\": \"btrfs\"}' >/etc/docker/daemon.json; restart_docker",
-          "docker_again", "docker"),
-    Scene("docker-iptables", "journal", "drop docker 'RestrictAddressFamilies=AF_UNIX AF_NETLINK'; ip link del docker0; "
+    Scene("docker-storage", "journal", "echo '{\"storage-driver\": \"btrfs\"}' >/etc/docker/daemon.json; "
+          "restart_docker", "docker_again", "docker"),
+    Scene("docker-iptables", "journal", "drop docker 'RestrictAddressFamilies=AF_UNIX AF_NETLINK'; "
+          "ip link del docker0; "
           "iptables -t nat -F; iptables -t nat -X; chmod 0 $(readlink -f /usr/sbin/iptables); restart_docker",
           "chmod 755 $(readlink -f /usr/sbin/iptables); undrop docker; docker_again", "docker"),
     Scene("containerd-down", "journal", "systemctl mask --runtime --now containerd; restart_docker 40",
@@ -213,7 +214,7 @@ def script(root: Root, scenes: Sequence[Scene]) -> None:
     words = {"@container@": root.container, "@good@": GOOD, "@library@": library}
     lines = [(_HERE / "provoked_guest.sh").read_text(encoding="utf-8")]
     for scene in scenes:
-        lines.append(f"echo 'scene {scene.id}' >/dev/console")
+        lines.append(f"echo 'scene {scene.id}' >/dev/console\nbegan=$SECONDS")
         if scene.kept:
             lines.append(
                 "cursor=$(journalctl -n 0 --show-cursor -q | sed -n 's/^-- cursor: //p')\n"
