@@ -56,7 +56,7 @@ ROWS = (
         "oslo.config, cfg.py ConfigDirNotFoundError, ConfigFilesNotFoundError", _LOGS,
         ("Failed to read config file directory", "Failed to find some config files"),
         r"(?:Failed to read config file directory|Failed to find some config files): (?P<what>\S{1,200})",
-        cleared=_LIVES, confidence="certain", fatal=True, times=3, grace=10, known=(2, 4)),
+        cleared=_LIVES, confidence="certain", fatal=True, times=3, grace=10, known=(2, 4), proven=True),
     Row("config-malformed", "boot", "cloud", 64, "the agent cannot parse {what}",
         "correct trove-guestagent.conf on the taskmanager's host; carriage returns and cut-off lines do this too",
         "oslo.config, cfg.py ConfigFileParseError, ConfigFileValueError", _LOGS,
@@ -72,7 +72,7 @@ ROWS = (
         "install the agent with its requirements (upper-constraints of the same release) into the interpreter that "
         "its unit starts", "Python, importlib", ("agent", "journal"), ("ModuleNotFoundError: ", "ImportError: "),
         _SAID + r"(?:ModuleNotFoundError: No module named |ImportError: )(?P<what>.{1,160})", cleared=_GOT_ON,
-        confidence="certain", fatal=True, known=(12,)),
+        confidence="certain", fatal=True, known=(12,), proven=True),
     # Python prints these bare, oslo.log as what nobody caught (log.py, _create_logging_excepthook); what a living agent
     # logs of a request has another logger's head before it.
     Row("agent-code", "boot", "image", 66, "the agent's code is broken: {what}",
@@ -86,25 +86,25 @@ ROWS = (
         "compare ExecStart= of the agent's unit with what is installed",
         "systemd, src/core/exec-invoke.c; systemd.exec(5): 203/EXEC", _LOGS, ("203/EXEC", "at step EXEC spawning"),
         _UNIT + r": (?:Main process exited, code=exited, status=203/EXEC"
-        r"|Failed at step EXEC spawning (?P<what>[^:]{1,160}))", confidence="certain", fatal=True),
+        r"|Failed at step EXEC spawning (?P<what>[^:]{1,160}))", confidence="certain", fatal=True, proven=True),
     Row("agent-user-missing", "boot", "image", 66, "the agent's user is not in the image",
         "make the user that User= of the agent's unit names", "systemd, src/core/exec-invoke.c; systemd.exec(5): "
         "217/USER", _LOGS, ("217/USER", "at step USER spawning"),
         _UNIT + r": (?:Main process exited, code=exited, status=217/USER|Failed at step USER spawning)",
-        confidence="certain", fatal=True),
+        confidence="certain", fatal=True, proven=True),
     Row("agent-environment", "boot", "image", 67, "this image was built in dev mode: its agent waits for files and "
         "code "
         "from a controller", "build it with DEV_MODE=false; a dev unit copies the agent from the controller over SSH "
         "at each start", "Trove, integration/scripts/files/elements/guest-agent guest-agent-dev.service", _LOGS,
         ("Failed to load environment files", "trove-installed"),
         _UNIT + r": Failed to load environment files: |guest-agent\S{0,40}: .{0,200}/trove-installed\b",
-        confidence="certain", fatal=True, times=2, known=(11,)),
+        confidence="certain", fatal=True, times=2, known=(11,), proven=True),
     Row("agent-folder", "boot", "image", 62, "systemd cannot prepare a folder for the agent ({what})",
         "WorkingDirectory=, RuntimeDirectory= and their owners must exist in the image",
         "systemd.exec(5): 200/CHDIR, 233/RUNTIME_DIRECTORY, 240/LOGS_DIRECTORY", _LOGS,
         ("status=200/CHDIR", "status=233/", "status=238/", "status=239/", "status=240/"),
         _UNIT + r": Main process exited, code=exited, status=(?P<what>200/CHDIR|2(?:33|38|39|40)/\w{1,40})",
-        confidence="certain", fatal=True),
+        confidence="certain", fatal=True, proven=True),
     Row("agent-denied", "boot", "image", 60, "the agent may not use {what}",
         "give the agent's user that file or folder, or the right to sudo", "Python, OSError; open(2) EACCES",
         ("agent", "journal"), ("PermissionError: ",),
@@ -173,7 +173,8 @@ ROWS = (
         "StartLimitIntervalSec=0 and RestartSec=5 in its unit, and After= cloud-init's unit that writes the files",
         "systemd, src/core/unit.c; systemd.unit(5): StartLimitIntervalSec=", _LOGS, ("Start request repeated too",),
         _UNIT + r": Start request repeated too quickly", confidence="certain", fatal=True,
-        holds=lambda f: f"{f.agent_active}, Result={f.agent_result}" if f.agent_result == "start-limit-hit" else ""),
+        holds=lambda f: f"{f.agent_active}, Result={f.agent_result}" if f.agent_result == "start-limit-hit" else "",
+        proven=True),
     Row("agent-storm", "boot", "image", 20, "the agent starts again and again", "its own log and its part of the "
         "journal say why", "systemd, src/core/service.c service_enter_restart", _LOGS, ("restart counter is at ",),
         _UNIT + r": Scheduled restart job, restart counter is at (?:[5-9]|\d\d+)\.", holds=_storm, fatal=True, grace=5,
@@ -185,7 +186,7 @@ ROWS = (
         r"(?:guest-?agent\[\d+\]: |CRITICAL (?:root|trove) \[-\] Unhandled error: )"
         r"(?P<what>(?!AssertionError|RuntimeError: (?:Manager class|The guest_id)|oslo_config\.)[\w.]{0,80}"
         r"(?:Error|Exception|Refused|Failure): .{1,160})",
-        cleared=_GOT_ON, fatal=True, times=3, grace=8),
+        cleared=_GOT_ON, fatal=True, times=3, grace=8, proven=True),
     Row("agent-not-enabled", "boot", "image", 57, "the agent's unit is not there or not enabled",
         "install its unit and `systemctl enable` it in the image", "systemctl(1): LoadState, UnitFileState",
         holds=lambda f: "no such unit" if f.agent_loaded is False else "not enabled and not active"

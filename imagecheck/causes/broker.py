@@ -137,7 +137,7 @@ ROWS = (
         "correct transport_url in trove-guestagent.conf", "oslo.messaging 16.1, transport.py", _LOGS,
         ("Failed to load transport driver", "InvalidTransportURL"),
         r"(?P<what>Failed to load transport driver .{1,100}|InvalidTransportURL)", confidence="certain", fatal=True,
-        known=(1,)),
+        known=(1,), proven=True),
     Row("exchange-differs", "boot", "cloud", 61, "guest and control plane use different exchanges",
         "set control_exchange to the same in trove.conf and trove-guestagent.conf",
         "Trove never calls rpc.set_defaults(), so each side has its own default",

@@ -29,7 +29,6 @@ tenant_id=0123456789abcdef0123456789abcdef
 CONFIG = """[DEFAULT]
 transport_url=rabbit://agent:none@127.0.0.1:5672/
 control_exchange=trove
-log_dir=/var/log/trove
 [mariadb]
 tcp_ports=3306
 """

@@ -1,6 +1,7 @@
 #!/bin/bash
 # In the guest: functions of the scenes. @container@ and @good@ are filled in; the scenes themselves follow.
 exec 2>&1
+began=0
 mkdir -p /var/provoked
 
 baseline() {
