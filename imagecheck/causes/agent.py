@@ -56,7 +56,7 @@ ROWS = (
         "oslo.config, cfg.py ConfigDirNotFoundError, ConfigFilesNotFoundError", _LOGS,
         ("Failed to read config file directory", "Failed to find some config files"),
         r"(?:Failed to read config file directory|Failed to find some config files): (?P<what>\S{1,200})",
-        cleared=_LIVES, confidence="certain", fatal=True, times=3, grace=10, known=(2, 4), proven=True),
+        cleared=_LIVES, confidence="certain", fatal=True, times=3, grace=10, known=(2, 4)),
     Row("config-malformed", "boot", "cloud", 64, "the agent cannot parse {what}",
         "correct trove-guestagent.conf on the taskmanager's host; carriage returns and cut-off lines do this too",
         "oslo.config, cfg.py ConfigFileParseError, ConfigFileValueError", _LOGS,
@@ -98,7 +98,7 @@ ROWS = (
         "at each start", "Trove, integration/scripts/files/elements/guest-agent guest-agent-dev.service", _LOGS,
         ("Failed to load environment files", "trove-installed"),
         _UNIT + r": Failed to load environment files: |guest-agent\S{0,40}: .{0,200}/trove-installed\b",
-        confidence="certain", fatal=True, times=2, known=(11,), proven=True),
+        confidence="certain", fatal=True, times=2, known=(11,)),
     Row("agent-folder", "boot", "image", 62, "systemd cannot prepare a folder for the agent ({what})",
         "WorkingDirectory=, RuntimeDirectory= and their owners must exist in the image",
         "systemd.exec(5): 200/CHDIR, 233/RUNTIME_DIRECTORY, 240/LOGS_DIRECTORY", _LOGS,
@@ -186,7 +186,7 @@ ROWS = (
         r"(?:guest-?agent\[\d+\]: |CRITICAL (?:root|trove) \[-\] Unhandled error: )"
         r"(?P<what>(?!AssertionError|RuntimeError: (?:Manager class|The guest_id)|oslo_config\.)[\w.]{0,80}"
         r"(?:Error|Exception|Refused|Failure): .{1,160})",
-        cleared=_GOT_ON, fatal=True, times=3, grace=8, proven=True),
+        cleared=_GOT_ON, fatal=True, times=3, grace=8),
     Row("agent-not-enabled", "boot", "image", 57, "the agent's unit is not there or not enabled",
         "install its unit and `systemctl enable` it in the image", "systemctl(1): LoadState, UnitFileState",
         holds=lambda f: "no such unit" if f.agent_loaded is False else "not enabled and not active"

@@ -27,7 +27,7 @@ from provoked_consoles import CONSOLES, Console  # noqa: E402
 from provoked_guest import SCENES, script  # noqa: E402
 
 from imagecheck import build, definition, imagefile  # noqa: E402
-from imagecheck.causes import Evidence, verdict  # noqa: E402
+from imagecheck.causes import TABLE, Evidence, Watch, verdict  # noqa: E402
 from imagecheck.causes.row import Place  # noqa: E402
 from imagecheck.guest import console  # noqa: E402
 
@@ -91,15 +91,24 @@ def one_console(good: Path, like: definition.Definition, row: Console) -> str:
 
 
 def excerpt(text: str, row: str, place: Place) -> str:
-    """The shortest end, then the shortest beginning of ``text`` that is given the cause, with lines around."""
+    """The shortest beginning of ``text`` that ends a wait with the cause, or, of a row that ends none, is given it;
+    of that the last lines."""
     lines = text.splitlines(keepends=True)
+    fatal = next(one.fatal for one in TABLE if one.id == row)
 
     def tells(some: list[str]) -> bool:
-        return verdict(Evidence({place: ("".join(some),)})).id == row
+        if verdict(Evidence({place: ("".join(some),)})).id != row:
+            return False
+        watch, now = Watch(), 0.0
+        for line in some:
+            watch.feed(place, line, now)
+            now += 10.0
+        found = watch.verdict(now + 100.0)
+        return not fatal or (found is not None and found.id == row)
 
     last = next((count for count in range(1, len(lines) + 1) if tells(lines[:count])), len(lines))
     few = lines[max(0, last - LINES) : last + 3]
-    return "".join(few) if tells(few) else text
+    return "".join(few) if tells(few) else "".join(lines[: last + 3])
 
 
 def keep(row: str, place: str, text: str) -> None:
