@@ -34,7 +34,7 @@ class _Record(logging.LogRecord):
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """While it is open: what is logged, warned of, or ends a thread or the process is redacted before anybody sees it."""
+    """While it is open, all that is logged, warned of, or ends a thread or the process is redacted."""
     made, worded = logging.getLogRecordFactory(), warnings.formatwarning
     hooks = sys.excepthook, threading.excepthook
 
@@ -51,7 +51,7 @@ def guarded() -> Iterator[None]:
             died(args.exc_type, args.exc_value, args.exc_traceback)
 
     logging.setLogRecordFactory(_Record)
-    warnings.formatwarning = warned  # type: ignore[assignment]  # typeshed calls the message by another name
+    warnings.formatwarning = warned
     sys.excepthook = died
     if threading.excepthook is threading.__excepthook__:  # pytest has its own, which makes a warning of it
         threading.excepthook = thread_died

@@ -142,7 +142,7 @@ def learn(secret: str) -> None:
 
 # Names whose values are secrets: of environment variables, and of the entries of clouds.yaml (keystoneauth1 plugins).
 _NAMED = re.compile(
-    r"(?i)passw(?:or)?d|passphrase|passcode|secret|(?<!no_)token(?!_endpoint)|credential$|(?:api|access|private)_?key$"
+    r"(?i)passw(?:or)?d|passphrase|passcode|secret|(?<!no_)token(?!_endpoint)|credential$|(?:api|access|private|encr)_?key$"
 )
 _LOGIN = re.compile(r"://[^\s:@/]*:([^\s/]+)@")
 
