@@ -47,12 +47,9 @@ def _needs(data: bytes) -> Needs:
         return data[at : data.index(b"\0", at, at + _NAME)].decode("utf-8", "replace")
 
     interpreter = next((text(offset) for kind, offset, _, _ in parts if kind == _INTERPRETER), "")
-    tags = [
-        struct.unpack_from("<QQ", data, at)
-        for kind, offset, _, length in parts
-        if kind == _DYNAMIC
-        for at in range(offset, offset + min(length, 16 * _TAGS), 16)
-    ]
+    # There is one dynamic section; a file may claim thousands.
+    begin, length = next(((offset, length) for kind, offset, _, length in parts if kind == _DYNAMIC), (0, 0))
+    tags = [struct.unpack_from("<QQ", data, at) for at in range(begin, begin + min(length, 16 * _TAGS), 16)]
     strings = next((value for tag, value in tags if tag == _STRINGS), 0)
     start = next(
         (offset + strings - at for kind, offset, at, length in parts if kind == _LOAD and at <= strings < at + length),

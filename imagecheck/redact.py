@@ -286,10 +286,10 @@ class Filter(logging.Filter):
     """Attach to a logging handler: the finished message, arguments included, is redacted."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg = redact(record.getMessage())
+        record.msg = clean(record.getMessage())
         record.args = None
         if record.exc_info and record.exc_text is None:
             record.exc_text = logging.Formatter().formatException(record.exc_info)
         if record.exc_text:
-            record.exc_text = redact(record.exc_text)
+            record.exc_text = clean(record.exc_text)
         return True

@@ -267,14 +267,14 @@ def network_service(tree: Tree) -> str:
 
 def gateways(tree: Tree) -> list[str]:
     """ "file: line" of default routes that are written into the image; ports get theirs from Neutron (DHCP)."""
-    debian = r"^[ \t]*(gateway\s+\S+|(?:up|post-up)\s+ip\s+(?:-\d\s+)?route\s+add\s+default\b.*)"
+    debian = r"^[ \t]*(gateway[ \t]+\S+|(?:up|post-up)[ \t]+ip[ \t]+(?:-\d[ \t]+)?route[ \t]+add[ \t]+default\b.*)"
     signs = {
         "/etc/network/interfaces": debian,
         "/etc/network/interfaces.d/*": debian,
-        "/etc/systemd/network/*.network": r"^[ \t]*(Gateway\s*=\s*[^\s_]\S*)",
-        "/etc/netplan/*.yaml": r"^[ \t]*(gateway[46]:\s*\S+|-?\s*to:\s*['\"]?(?:default|0\.0\.0\.0/0|::/0))",
-        "/etc/NetworkManager/system-connections/*": r"^[ \t]*(gateway\s*=\s*\S+|address1=\S+,\S+)",
-        "/etc/sysconfig/network-scripts/ifcfg-*": r"^[ \t]*(GATEWAY\s*=\s*\S+)",
+        "/etc/systemd/network/*.network": r"^[ \t]*(Gateway[ \t]*=[ \t]*[^\s_]\S*)",
+        "/etc/netplan/*.yaml": r"^[ \t]*(gateway[46]:[ \t]*\S+|-?[ \t]*to:[ \t]*['\"]?(?:default|0\.0\.0\.0/0|::/0))",
+        "/etc/NetworkManager/system-connections/*": r"^[ \t]*(gateway[ \t]*=[ \t]*\S+|address1=\S+,\S+)",
+        "/etc/sysconfig/network-scripts/ifcfg-*": r"^[ \t]*(GATEWAY[ \t]*=[ \t]*\S+)",
     }
     return [
         f"{file}: {line.strip()}"
