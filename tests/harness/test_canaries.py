@@ -43,7 +43,9 @@ def learned(tmp_path):
     config = tmp_path / "in" / "trove-guestagent.conf"
     config.parent.mkdir()
     quoted = WORDS["broker"].replace("@", "%40").replace("/", "%2F").replace("&", "%26")
-    config.write_text(f"[DEFAULT]\ntransport_url = rabbit://trove:{quoted}@h:5672/\ntaskmanager_rpc_encr_key={WORDS['rpc']}\n")
+    config.write_text(
+        f"[DEFAULT]\ntransport_url = rabbit://trove:{quoted}@h:5672/\ntaskmanager_rpc_encr_key={WORDS['rpc']}\n"
+    )
     key = tmp_path / "in" / "key"
     begin, end = "-----BEGIN OPENSSH PRIVATE KEY-----", "-----END OPENSSH PRIVATE KEY-----"
     key.write_text(f"{begin}\n{WORDS['key']}\n{end}\n")
@@ -201,7 +203,9 @@ def test_a_real_run_leaves_no_canary_and_no_secret_on_a_command_line(tmp_path):
     secrets = json.loads(folder.plan.read_text())["secrets"]
     words = {name: word for name, word in secrets.items() if isinstance(word, str) and len(word) >= 8}
     words["guest key"] = "".join(folder.guest_key.read_text().split("-----")[2].split())[70:130]
-    (tmp_path / "test_fails.py").write_text("def test_fails(guest):\n    '''Fails.'''\n    assert not guest.boot_id()\n")
+    (tmp_path / "test_fails.py").write_text(
+        "def test_fails(guest):\n    '''Fails.'''\n    assert not guest.boot_id()\n"
+    )
     with canaries.watched(words) as processes:
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "--image", "mariadb-debian", "--stage", "boot", "--log-level=DEBUG", "-l",

@@ -142,7 +142,15 @@ def test_no_link_leads_out_of_the_tree(tmp_path):
     secret.write_text("of the host")
     root = tmp_path / "root"
     (root / "etc").mkdir(parents=True)
-    ways = (str(secret), f"/{secret}", f"//{secret}", "../../host-secret", "../" * 40 + str(secret), f"/../..{secret}", "/proc/self/root" + str(secret))
+    ways = (
+        str(secret),
+        f"/{secret}",
+        f"//{secret}",
+        "../../host-secret",
+        "../" * 40 + str(secret),
+        f"/../..{secret}",
+        "/proc/self/root" + str(secret),
+    )
     for number, way in enumerate(ways):
         (root / f"etc/link{number}").symlink_to(way)
         assert Tree(root).text(f"/etc/link{number}") == ""
