@@ -73,7 +73,8 @@ PIECES = st.sampled_from([
     "root:x:0:0:root:/root:/bin/sh\n", ":", "²", "9" * 5000, "\0", "\x1b[2J", "[Service]\n", "ExecStart=", "/bin/\0x",
     "RestartSec=1.2.3 .", "#!/usr/bin/python3\0\n", "linux /vmlinuz ", "initrd /initrd.img ", "mem=", "-----BEGIN ",
     "Package: dpkg\n", "Architecture: ", "\n\n", "\n", " ", "\t", "{", "}", "[", "]", '"', ",", "null", "true", "-1e999",
-    "datasource_list:", "cloud_init_modules: ", "- ", "&a ", "*a", "<<: *a\n", "!!python/object/apply:os.system [id]",
+    "datasource_list:", "cloud_init_modules: ", "- ", "&a ", "*a", "<<: *a\n",
+    "!!python/object/apply:os.system [id]",
     "../" * 20, "/dev/zero", "~", "%", "=", "UUID=", "search --fs-uuid ", "sha256:", "policy:", "\u202e", "\x85",
     '{"Repositories": {"a": {"mariadb:11.8": ', '"sha256:0"', "}}}", '{"rootfs": {"diff_ids": ', '["x"]', "{}", "[[]]",
     '{"config": {"Cmd": ', '{"features": ', "12345678", "d41d8cd98f00b204e9800998ecf8427e  etc/passwd\n",
@@ -203,7 +204,9 @@ def test_names_with_line_ends_escapes_and_wild_bytes_are_names(tmp_path):
     assert len(list(Tree(tmp_path).files("/"))) == 4
     for name in names:
         shown = manifest.shown(name.encode("utf-8", "replace").decode())
-        assert "\n" not in shown and "\x1b" not in shown and "\u202e" not in shown
+        assert "\n" not in shown
+        assert "\x1b" not in shown
+        assert "\u202e" not in shown
 
 
 def test_a_path_with_a_null_byte_is_nowhere(tmp_path):
