@@ -72,7 +72,8 @@ def read_all(root):
 PIECES = st.sampled_from([
     "root:x:0:0:root:/root:/bin/sh\n", ":", "²", "9" * 5000, "\0", "\x1b[2J", "[Service]\n", "ExecStart=", "/bin/\0x",
     "RestartSec=1.2.3 .", "#!/usr/bin/python3\0\n", "linux /vmlinuz ", "initrd /initrd.img ", "mem=", "-----BEGIN ",
-    "Package: dpkg\n", "Architecture: ", "\n\n", "\n", " ", "\t", "{", "}", "[", "]", '"', ",", "null", "true", "-1e999",
+    "Package: dpkg\n", "Architecture: ", "\n\n", "\n", " ", "\t", "{", "}", "[", "]", '"', ",", "null", "true",
+    "-1e999",
     "datasource_list:", "cloud_init_modules: ", "- ", "&a ", "*a", "<<: *a\n",
     "!!python/object/apply:os.system [id]",
     "../" * 20, "/dev/zero", "~", "%", "=", "UUID=", "search --fs-uuid ", "sha256:", "policy:", "\u202e", "\x85",
