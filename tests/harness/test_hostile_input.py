@@ -174,7 +174,8 @@ def test_whatever_breaks_on_a_guests_answer_is_one_sentence():
 
 
 def test_a_console_of_any_size_is_looked_at_to_its_bound(monkeypatch):
-    monkeypatch.setattr(box, "READ", 1000)
+    for name, characters in (("READ", 1000), ("HEAD", 300), ("TAIL", 900)):
+        monkeypatch.setattr(box, name, characters)
     text, note = box.bounded("".join(f"line {number}\n" for number in range(100_000)))
     assert text.startswith("line 0\n")
     assert text.rstrip().endswith("line 99999")
