@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagecheck import waits
+from imagecheck import paths, waits
 from imagecheck.broker import Address, Broker, BrokerUnreachable
 from imagecheck.cloud import network, nova
 from imagecheck.cloud.connection import Cloud
@@ -60,7 +60,7 @@ def inject(ground: Ground) -> Injected:
             version=definition.datastore.version,
             tenant=ground.cloud.tenant_project,
         ),
-        config: site.guest_config.read_text(encoding="utf-8"),
+        config: paths.small(site.guest_config),
     }
     owner, group = site.injected_owner, site.injected_group
     user_data = config_drive.cloud_config(files, f"{owner}:{group}")

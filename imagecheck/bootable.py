@@ -5,15 +5,20 @@ from __future__ import annotations
 import lzma
 import os
 import re
+import stat
 import struct
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
 from imagecheck import inside
-from imagecheck.tree import Tree
+from imagecheck.tree import Tree, content
 
 _MIB = 1 << 20
+_LARGEST = 512 * _MIB  # bytes of an initial RAM disk that are read; Debian's with every module has 60 MiB
+_UNPACKED = 1024 * _MIB  # bytes of one that are unpacked
+_SOMETHING = re.compile(rb"[^\0]")
+_FILES = 50  # kernels and initial RAM disks of a boot menu that are looked at
 # Free bytes that a root file system must have as it lies: cloud-init, journald and dockerd write before anything can
 # have grown it, and growing ext4 online needs blocks of its own (resize2fs(8)).
 ROOM = 64 * _MIB
@@ -48,7 +53,7 @@ def boot_files(tree: Tree) -> list[str]:
             named = [word for word in words[1 : 2 if words[0].startswith("linux") else None] if word.startswith("/")]
             # A boot partition of its own is /boot in the guest.
             found += [word if word.startswith("/boot/") else f"/boot{word}" for word in named]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(found))[:_FILES]
 
 
 def broken_boot_files(tree: Tree) -> list[str]:
@@ -59,9 +64,11 @@ def broken_boot_files(tree: Tree) -> list[str]:
         place = tree.path(file)
         if place is None:
             found.append(f"{file}: named by the boot menu and not there")
-        elif not place.stat().st_size:
+        elif not stat.S_ISREG(place.lstat().st_mode):
+            found.append(f"{file}: is no file")
+        elif not place.lstat().st_size:
             found.append(f"{file}: empty")
-        elif not (_whole_archive(place.read_bytes()) if "initr" in file else _whole_kernel(place)):
+        elif not (_whole_archive(content(place, _LARGEST)) if "initr" in file else _whole_kernel(place)):
             found.append(f"{file}: breaks off")
     if files and not any("initr" in file for file in files):
         found.append("no entry of the boot menu has an initrd")
@@ -70,10 +77,8 @@ def broken_boot_files(tree: Tree) -> list[str]:
 
 def _whole_kernel(file: Path) -> bool:
     """A bzImage says how long it is (Documentation/arch/x86/boot.rst: setup_sects, syssize); others pass."""
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        head = stream.read(0x210)
-    if head[0x202:0x206] != b"HdrS":
+    size, head = file.lstat().st_size, content(file, 0x210)
+    if head[0x202:0x206] != b"HdrS" or len(head) < 0x210:
         return True
     sectors, (paragraphs,) = head[0x1F1] or 4, struct.unpack_from("<I", head, 0x1F4)
     return bool(size >= (sectors + 1) * 512 + paragraphs * 16)
@@ -84,7 +89,7 @@ def _whole_archive(data: bytes) -> bool:
     at = 0
     while at < len(data):
         if data[at] == 0:  # padding between archives
-            at += 1
+            at = found.start() if (found := _SOMETHING.search(data, at)) else len(data)
         elif data.startswith((b"070701", b"070702"), at):
             at = _after_cpio(data, at)
         elif data.startswith(b"\x28\xb5\x2f\xfd", at):
@@ -130,16 +135,36 @@ def _after_zstd(data: bytes, at: int) -> int:
 
 
 def _decompresses(data: bytes) -> bool:
+    """To the end, a piece at a time: a few kilobytes may stand for gigabytes, and beyond `_UNPACKED` others pass."""
+    if data.startswith(b"\xfd"):
+        return _ends(lzma.LZMADecompressor(), data)
+    return _inflates(zlib.decompressobj(31), data)
+
+
+def _ends(unpacker: lzma.LZMADecompressor, data: bytes) -> bool:
+    seen = 0
     try:
-        if data.startswith(b"\xfd"):
-            unpacker = lzma.LZMADecompressor()
-            unpacker.decompress(data)
-            return unpacker.eof
-        inflater = zlib.decompressobj(31)
-        inflater.decompress(data)
-    except (lzma.LZMAError, zlib.error):
+        while not unpacker.eof and seen < _UNPACKED:
+            piece = unpacker.decompress(data, _MIB)
+            if not piece and unpacker.needs_input:
+                return unpacker.eof
+            data, seen = b"", seen + len(piece)
+    except lzma.LZMAError:
         return False
-    return inflater.eof
+    return True
+
+
+def _inflates(inflater: zlib._Decompress, data: bytes) -> bool:
+    seen = 0
+    try:
+        while not inflater.eof and seen < _UNPACKED:
+            piece = inflater.decompress(data, _MIB)
+            data, seen = inflater.unconsumed_tail, seen + len(piece)
+            if not piece and not data:
+                return inflater.eof
+    except zlib.error:
+        return False
+    return True
 
 
 def missing_modules(tree: Tree) -> list[str]:
@@ -228,7 +253,7 @@ _UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 
 def memory_limit(tree: Tree) -> int | None:
     """Bytes of memory that the kernel's command line lets the guest have (mem=, kernel-parameters.txt); None: all."""
-    told = [re.fullmatch(r"mem=(\d+)([kmgt]?)", word.lower()) for word in _kernel_words(tree)]
+    told = [re.fullmatch(r"mem=([0-9]{1,15})([kmgt]?)", word.lower()) for word in _kernel_words(tree)]
     return min((int(one[1]) << _UNITS[one[2]] for one in told if one), default=None)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import configparser
 import contextlib
+import re
 import socket
 import ssl
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from urllib.parse import unquote
 import amqp
 from amqp.exceptions import AccessRefused, AMQPError, NotFound
 
+from imagecheck import paths
 from imagecheck.errors import ImagecheckError, UsageError
 from imagecheck.redact import learn
 
@@ -60,13 +62,20 @@ def addresses(guest_config: Path) -> list[Address]:
     """The brokers of ``transport_url`` in a trove-guestagent.conf. Raises UsageError."""
     parser = configparser.ConfigParser(interpolation=None, strict=False)
     try:
-        parser.read_string(guest_config.read_text(encoding="utf-8"), source=str(guest_config))
+        parser.read_string(paths.small(guest_config), source=str(guest_config))
     except (OSError, UnicodeDecodeError, configparser.Error) as error:
         raise UsageError(f"{guest_config}: cannot be read as an oslo.config file ({type(error).__name__})") from error
     url = parser.defaults().get("transport_url", "")
     if not url:
         raise UsageError(f"{guest_config}: has no transport_url in [DEFAULT]: the agent could reach no broker")
-    return parse(url, tls=parser.getboolean("oslo_messaging_rabbit", "ssl", fallback=False), source=str(guest_config))
+    return parse(url, tls=_is_tls(parser), source=str(guest_config))
+
+
+def _is_tls(parser: configparser.ConfigParser) -> bool:
+    try:
+        return parser.getboolean("oslo_messaging_rabbit", "ssl", fallback=False)
+    except ValueError:  # oslo.config would refuse it too; the login says so better
+        return False
 
 
 def parse(url: str, *, tls: bool = False, source: str = "transport_url") -> list[Address]:
@@ -96,7 +105,7 @@ def _host_port(where: str, source: str) -> tuple[str, int]:
         port = port.lstrip(":")
     else:
         host, _, port = where.partition(":")
-    if not host or (port and not port.isdigit()):
+    if not host or (port and not re.fullmatch(r"[0-9]{1,5}", port)):
         raise UsageError(f"{source}: its transport_url has a host or port that cannot be read")
     return host, int(port) if port else DEFAULT_PORT
 

@@ -10,14 +10,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from imagecheck import __version__
+from imagecheck import __version__, outlets, redact
 from imagecheck.errors import ImagecheckError, UsageError
 from imagecheck.options import STAGES
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0; 1 when something failed; 2 for bad input; 130 after Ctrl-C."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    redact.learn_named(os.environ)
+    with outlets.streams(), outlets.guarded():
+        return _main(list(sys.argv[1:] if argv is None else argv))
+
+
+def _main(words: list[str]) -> int:
     try:
         if words[:1] == ["sandbox"]:
             from imagecheck.sandbox import cli
@@ -26,12 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(words)
         done: int = options.command(options)
         return done
-    except UsageError as error:
-        print(f"imagecheck: {error}", file=sys.stderr)
-        return 2
     except ImagecheckError as error:
-        print(f"imagecheck: {error}", file=sys.stderr)
-        return 1
+        print(f"imagecheck: {redact.clean(str(error))}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -26,8 +26,10 @@ def settings(tree: Tree) -> tuple[dict[str, Any], list[str]]:
     broken = []
     for file in ["/etc/cloud/cloud.cfg", *tree.glob("/etc/cloud/cloud.cfg.d/*.cfg")]:
         try:
-            told = yaml.load(tree.text(file), Loader=_Loader)  # noqa: S506 - SafeLoader, or its twin in C
-        except (yaml.YAMLError, ValueError, RecursionError):
+            text = tree.text(file)
+            _bounded(text)
+            told = yaml.load(text, Loader=_Loader)  # noqa: S506 - SafeLoader, or its twin in C
+        except (yaml.YAMLError, ValueError, RecursionError, ArithmeticError, TypeError, LookupError, AttributeError):
             broken.append(file)
             continue
         if isinstance(told, dict):
@@ -37,7 +39,28 @@ def settings(tree: Tree) -> tuple[dict[str, Any], list[str]]:
     return merged, broken
 
 
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_DEEPEST = 50  # lists and tables in each other; the loader in C ends the process some thousands deep
+_EVENTS = 100_000  # values, and begins and ends of lists and tables; cloud.cfg has some hundreds
+_MERGED = 100_000  # keys that "<<" may bring together in one file: a few lines of it can stand for billions
+
+
+def _bounded(text: str) -> None:
+    """YAMLError for what no settings of cloud-init are like, found without building anything of it."""
+    depth = 0
+    for number, event in enumerate(yaml.parse(text, Loader=_Loader)):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST or number > _EVENTS:
+            raise yaml.YAMLError("it is nested too deeply or has too many values")
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    _merged = 0
+
+    def flatten_mapping(self, node: Any) -> None:
+        super().flatten_mapping(node)
+        self._merged += len(node.value)
+        if self._merged > _MERGED:
+            raise yaml.YAMLError("its merge keys stand for too much")
 
 
 def _package(tree: Tree) -> str:
@@ -66,8 +89,9 @@ def module_flaws(tree: Tree) -> list[str]:
 
 def _names(listed: Any) -> list[str]:
     """A module stands in a list by its name, or with its frequency in a list of its own."""
-    names = [one[0] if isinstance(one, list) and one else one for one in listed or []]
-    return [str(name).removeprefix("cc_").replace("-", "_") for name in names]
+    names = [one[0] if isinstance(one, list) and one else one for one in (listed if isinstance(listed, list) else [])]
+    # Nothing else is made text: aliases may stand for billions of elements.
+    return [name.removeprefix("cc_").replace("-", "_") for name in names if isinstance(name, str)]
 
 
 def missing_datasources(tree: Tree) -> list[str]:
@@ -94,7 +118,7 @@ def switched_off(tree: Tree) -> list[str]:
         lines = [line for line in tree.text(file).splitlines() if not line.lstrip().startswith("#")]
         if any("cloud-init=disabled" in line for line in lines):
             found.append(f"cloud-init=disabled in {file}")
-    policy = re.search(r"^\s*policy\s*:\s*(\S+)", tree.text("/etc/cloud/ds-identify.cfg"), re.M)
+    policy = re.search(r"^[ \t]*policy[ \t]*:[ \t]*(\S+)", tree.text("/etc/cloud/ds-identify.cfg"), re.M)
     if policy and policy[1] == "disabled":
         found.append("policy: disabled in /etc/cloud/ds-identify.cfg")
     folders = ("/etc", "/usr/local/lib", "/usr/lib", "/lib")

@@ -13,11 +13,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from imagecheck import elf, inside
-from imagecheck.tree import Tree, breaks_off
+from imagecheck.tree import Tree, breaks_off, content, parts
 
 # Docker's PATH for images that set none (moby, oci/defaults.go).
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _LINKS = 40
+_MOST = 500  # libraries, and folders of a search path, that are looked for; a server has some sixty
 # What official images and ours start by their Cmd; any other word may be an argument of the entrypoint's.
 _SERVERS = ("mariadbd", "mysqld", "postgres")
 # Storage driver -> a layer's folder below the driver's (moby, daemon/graphdriver); the layers of others are not read.
@@ -37,7 +38,7 @@ class Container:
 
     def find(self, inside: str) -> Path | None:
         """Where a path of the container lies, links followed in the container; None: nowhere."""
-        links, left, walked = 0, [part for part in PurePosixPath(inside).parts if part != "/"], PurePosixPath()
+        links, left, walked = 0, parts(inside), PurePosixPath()
         place: Path | None = None
         while left:
             part = left.pop(0)
@@ -53,9 +54,12 @@ class Container:
             links += 1
             if links > _LINKS:
                 return None
-            target = PurePosixPath(os.readlink(place))  # noqa: PTH115 - a string of the container
-            walked = PurePosixPath() if target.is_absolute() else walked
-            left = [piece for piece in target.parts if piece != "/"] + left
+            try:
+                target = os.readlink(place)  # noqa: PTH115 - a string of the container
+            except OSError:
+                return None
+            walked = PurePosixPath() if target.startswith("/") else walked
+            left = parts(target) + left
         return place
 
     def _entry(self, path: PurePosixPath) -> Path | None:
@@ -67,7 +71,7 @@ class Container:
                 place = place / part
                 try:
                     mode = place.lstat()
-                except OSError:
+                except (OSError, ValueError):  # also a null byte in what the image calls a path
                     break
                 if stat.S_ISCHR(mode.st_mode) and mode.st_rdev == 0:
                     return None  # overlayfs's whiteout: removed here
@@ -77,14 +81,14 @@ class Container:
 
     def program(self) -> str:
         """The program that the container starts with, as its configuration names it; empty: none."""
-        own = self.settings.get("config") or {}
-        words = [*(own.get("Entrypoint") or []), *(own.get("Cmd") or [])]
-        return str(words[0]) if words else ""
+        return next(iter([*self._words("Entrypoint"), *self._words("Cmd")]), "")
+
+    def _words(self, key: str) -> list[str]:
+        return inside.strings(inside.table(self.settings.get("config")).get(key))
 
     def _program(self, named: str) -> Path | None:
-        environment = (self.settings.get("config") or {}).get("Env") or []
-        path = next((str(one)[5:] for one in environment if str(one).startswith("PATH=")), _PATH)
-        places = [named] if "/" in named else [f"{folder}/{named}" for folder in path.split(":")]
+        path = next((one[5:] for one in self._words("Env") if one.startswith("PATH=")), _PATH)
+        places = [named] if "/" in named else [f"{folder}/{named}" for folder in path.split(":")[:_MOST]]
         return next((place for place in map(self.find, places) if place is not None), None)
 
     def _lacking(self, program: Path) -> str:
@@ -96,7 +100,7 @@ class Container:
         if own.interpreter and self.find(own.interpreter) is None:
             return own.interpreter
         known, left = set[str](), [program]
-        while left:
+        while left and len(known) < _MOST:
             file = left.pop()
             asked = elf.needs(file)
             origin = next((f"/{file.parent.relative_to(one)}" for one in self.layers if file.is_relative_to(one)), "/")
@@ -113,15 +117,16 @@ class Container:
     @cached_property
     def _folders(self) -> tuple[str, ...]:
         """Where the loader looks for every program: LD_LIBRARY_PATH, ld.so.conf, its own folders; in all layers."""
-        environment = (self.settings.get("config") or {}).get("Env") or []
-        found = [part for one in environment if str(one).startswith("LD_LIBRARY_PATH=") for part in one[16:].split(":")]
+        found = [
+            part for one in self._words("Env") if one.startswith("LD_LIBRARY_PATH=") for part in one[16:].split(":")
+        ]
         for layer in self.layers:
             tree = Tree(layer)
             for file in ["/etc/ld.so.conf", *tree.glob("/etc/ld.so.conf.d/*.conf")]:
                 found += [line.strip() for line in tree.text(file).splitlines() if line.startswith("/")]
             found += [*tree.glob("/usr/lib/*-linux-gnu*"), *tree.glob("/lib/*-linux-gnu*")]
         return tuple(
-            dict.fromkeys([*filter(None, found), "/lib64", "/usr/lib64", "/lib", "/usr/lib", "/usr/local/lib"])
+            dict.fromkeys([*filter(None, found[:_MOST]), "/lib64", "/usr/lib64", "/lib", "/usr/lib", "/usr/local/lib"])
         )
 
     def cannot_run(self) -> str:
@@ -133,7 +138,7 @@ class Container:
         named = self.program()
         if not named:
             return "the image names neither an entrypoint nor a command"
-        server = str(next(iter((self.settings.get("config") or {}).get("Cmd") or []), ""))
+        server = next(iter(self._words("Cmd")), "")
         if server in _SERVERS:
             binary = self._program(server)
             if binary is None:
@@ -150,8 +155,7 @@ class Container:
             return f"its entrypoint {named} is no file"
         if not mode & stat.S_IXOTH or not mode & stat.S_IROTH:
             return f"its entrypoint {named} is not executable for everybody (mode {stat.S_IMODE(mode):04o})"
-        with found.open("rb") as stream:
-            head = stream.read(200)
+        head = content(found, 200)
         if not head.strip(b"\0"):
             return f"its entrypoint {named} is empty"
         if head.startswith(b"#!"):
@@ -165,21 +169,17 @@ def stored(tree: Tree, tag: str) -> Container | None:
     """The image with that tag in Docker's classic store (moby: image/fs.go, layer/filestore.go, overlay2's driver)."""
     for driver in tree.names("/var/lib/docker/image"):
         store = f"/var/lib/docker/image/{driver}"
-        tags = inside.json_of(tree, f"{store}/repositories.json").get("Repositories") or {}
-        identifier = next((one[tag] for one in tags.values() if tag in one), "")
+        identifier = inside.docker_tags(tree, store).get(tag, "")
         if not identifier:
             continue
         settings = inside.json_of(tree, f"{store}/imagedb/content/{identifier.replace(':', '/')}")
-        chains = {
-            tree.text(f"{store}/layerdb/sha256/{chain}/diff").strip(): chain
-            for chain in tree.names(f"{store}/layerdb/sha256")
-        }
+        chains = inside.docker_layers(tree, store)
         layers, missing = [], []
-        for layer in reversed((settings.get("rootfs") or {}).get("diff_ids") or []):
+        for layer in reversed(inside.strings(inside.table(settings.get("rootfs")).get("diff_ids"))):
             cache = tree.text(f"{store}/layerdb/sha256/{chains.get(layer, '-')}/cache-id").strip()
-            folder = _FOLDERS.get(driver, "{}").format(cache)
-            place = tree.path(f"/var/lib/docker/{driver}/{folder}") if re.fullmatch(r"\w{8,}", cache) else None
-            if place is None or not any(place.iterdir()):
+            folder = f"/var/lib/docker/{driver}/{_FOLDERS.get(driver, '{}').format(cache)}"
+            place = tree.path(folder) if re.fullmatch(r"\w{8,100}", cache, re.ASCII) else None
+            if place is None or not tree.names(folder):
                 missing.append(str(layer))
             else:
                 layers.append(place)
@@ -189,8 +189,11 @@ def stored(tree: Tree, tag: str) -> Container | None:
 
 def architecture(tree: Tree) -> str:
     """The guest's own architecture in Docker's words, as dpkg knows it; empty: not known."""
-    found = re.search(r"^Package: dpkg\n(?:.+\n)*?Architecture: (\w+)$", tree.text("/var/lib/dpkg/status"), re.M)
-    return _DEBIAN.get(found[1], found[1]) if found else ""
+    for stanza in tree.text("/var/lib/dpkg/status").split("\n\n"):
+        if stanza.lstrip("\n").startswith("Package: dpkg\n"):
+            found = re.search(r"^Architecture: (\w+)$", stanza, re.M)
+            return _DEBIAN.get(found[1], found[1]) if found else ""
+    return ""
 
 
 def settings(tree: Tree) -> dict[str, Any] | None:
@@ -200,7 +203,7 @@ def settings(tree: Tree) -> dict[str, Any] | None:
         return None if tree.exists("/etc/docker/daemon.json") else {}
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
@@ -208,6 +211,6 @@ def settings(tree: Tree) -> dict[str, Any] | None:
 def driver_wanted(tree: Tree) -> str:
     """The storage driver that dockerd is told to use; empty: it takes the one whose store has images."""
     own = settings(tree) or {}
-    if (own.get("features") or {}).get("containerd-snapshotter"):
+    if inside.table(own.get("features")).get("containerd-snapshotter"):
         return "containerd's snapshotter"
     return str(own.get("storage-driver") or "")

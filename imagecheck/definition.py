@@ -111,7 +111,7 @@ def load(name_or_path: str | Path) -> Definition:
     """
     named = str(name_or_path)
     if isinstance(name_or_path, Path) or "/" in named or named.endswith(".toml"):
-        file = Path(named).expanduser()
+        file = _home(named, named)
     elif named in known():
         file = paths.shipped("images") / f"{named}.toml"
     else:
@@ -126,11 +126,21 @@ def load(name_or_path: str | Path) -> Definition:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        return paths.small(file)
     except OSError as error:
         raise UsageError(f"{file}: cannot be read ({error.strerror}): give the path of a definition") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{file}: is not UTF-8 text: save the definition as UTF-8") from error
+
+
+def _home(path: str, where: str | Path) -> Path:
+    """``path`` with its ~; ``where`` says it."""
+    try:
+        if "\0" in path:
+            raise RuntimeError("it has a null byte")
+        return Path(path).expanduser()
+    except RuntimeError as error:  # ~nobody-of-that-name
+        raise UsageError(f"{where}: the path {path[:60]!r} cannot be used ({error}): give the whole path") from error
 
 
 def parse(text: str, file: Path) -> Definition:
@@ -143,10 +153,10 @@ def parse(text: str, file: Path) -> Definition:
 def _toml(text: str, file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{file}: is not valid TOML ({error}): correct that line") from error
     except RecursionError as error:
         raise UsageError(f"{file}: is nested too deeply: a definition has two levels") from error
+    except ValueError as error:  # TOMLDecodeError, and a number of thousands of digits
+        raise UsageError(f"{file}: is not valid TOML ({error}): correct that line") from error
 
 
 def from_table(table: Mapping[str, Any], file: Path) -> Definition:
@@ -285,7 +295,7 @@ def _here(value: str, file: Path) -> str:
     """A path that begins at its file; an address, or an image in Glance, is none."""
     if "://" in value or value.startswith("glance:"):
         return value
-    return str(file.absolute().parent / Path(value).expanduser())
+    return str(file.absolute().parent / _home(value, file))
 
 
 def _beside(entry: Any, file: Path) -> Any:

@@ -28,6 +28,8 @@ from imagecheck.tree import Tree
 
 STEP = "look inside the image"
 _SECTOR = 512
+_NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
+_PARTITIONS = 16  # the largest ones are tried; a table may name 128, or with links between them any number
 # File system -> options that keep the kernel from writing, a journal included (mount(8)).
 READ_ONLY = {
     "ext2": "ro",
@@ -198,8 +200,8 @@ def _partitions(raw: Path) -> list[tuple[int, int]]:
         ["partx", "--raw", "--noheadings", "--bytes", "--output", "START,SIZE", raw], check=False, timeout=60
     )
     rows = [line.split() for line in told.stdout.splitlines()]
-    found = [(int(row[0]) * _SECTOR, int(row[1])) for row in rows if len(row) == 2 and row[0].isdigit()]
-    return sorted(found, key=lambda place: -place[1]) or whole
+    found = [(int(row[0]) * _SECTOR, int(row[1])) for row in rows if len(row) == 2 and all(map(_NUMBER.fullmatch, row))]
+    return sorted(found, key=lambda place: -place[1])[:_PARTITIONS] or whole
 
 
 # The type of the partition with UEFI's loader: in MBR tables, in GPT (UEFI specification, 5.2.2 and 5.3.3).

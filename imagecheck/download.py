@@ -90,7 +90,7 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         told = json.loads(file.read_text(encoding="utf-8"))
         return told if isinstance(told, dict) else {}
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
 
 
@@ -109,7 +109,7 @@ def _cached(folder: Path) -> ImageFile | None:
         if (seen.st_size, seen.st_mtime_ns) != (told["size"], told["mtime_ns"]):
             return None
         return ImageFile(path, told["format"], told["virtual_size"], told["size"], told["sha256"])
-    except (OSError, KeyError, ValueError):
+    except (OSError, LookupError, ValueError, TypeError):
         return None
 
 
@@ -238,7 +238,9 @@ class _Download:
             self._forget()
             raise Transient(f"the server answered {status} to a request for bytes {have} onwards")
         if status == 206:
-            match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip())
+            match = re.fullmatch(
+                r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)", response.headers.get("Content-Range", "").strip()
+            )
             total = int(match[2]) if match and match[2] != "*" else known.get("size")
             old = known.get("validator")
             if not match or int(match[1]) != have or total != known.get("size", total) or (old and validator != old):
@@ -248,7 +250,7 @@ class _Download:
         elif status == 200:
             self._forget()
             length = response.headers.get("Content-Length", "")
-            total = int(length) if length.isdecimal() else None
+            total = int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None
         else:
             raise _refusal(self.wanted.shown, status)
         coding = response.headers.get("Content-Encoding", "identity")
@@ -274,6 +276,9 @@ class _Download:
                     self.hash.update(piece)
                     have += len(piece)
                     self.hashed, self.most = have, max(self.most, have)
+                    if have > imagefile.LARGEST:
+                        self._forget()
+                        raise UsageError(f"{self.wanted.shown}: does not end: check the address")
                     now = time.monotonic()
                     rate = (have - began_with) / max(now - began, 0.001)
                     shown.update(f"{_mib(have)}{f' of {_mib(total)}' if total else ''}, {_mib(rate)}/s")

@@ -15,7 +15,7 @@ from imagecheck import imagefile
 from imagecheck.download import TIMEOUT, Ask, Wanted, held_to, take
 from imagecheck.errors import UsageError
 from imagecheck.imagefile import ImageFile
-from imagecheck.redact import redact
+from imagecheck.redact import learn, redact
 
 REDIRECTS = 10
 
@@ -73,6 +73,7 @@ def fetch(source: Source, cache: Path) -> ImageFile:
     if source.kind == "glance":
         raise UsageError(f"source {source.shown} lies in a cloud: choose one with --cloud")
     if source.kind == "url":
+        learn(urlsplit(source.where).query)  # of a presigned URL: whoever has it may read
         with requests.Session() as session:
             session.headers["User-Agent"] = "imagecheck"
             return take(Wanted(source.shown, "sha256", source.sha256, _asker(session, source.where)), cache)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import selectors
 import shlex
 import shutil
 import signal
@@ -23,6 +24,8 @@ from imagecheck.redact import redact
 _TAIL = 8  # lines of output that a failure shows
 _LOOK = 1.0  # seconds between two looks at whether a silent command still runs
 _GRACE = 5.0  # seconds between SIGTERM and SIGKILL
+MOST = 64 << 20  # bytes that a command may say; a guest's `cat` can say more than this host has memory
+_LONGEST = 1 << 20  # bytes of one line; a longer one is cut into several
 _SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # where an ordinary user's PATH does not look
 
 # Program -> Debian package, where the names differ (packages.debian.org, bookworm and trixie).
@@ -44,6 +47,7 @@ PACKAGES = {
     "mount": "mount",
     "nft": "nftables",
     "nsenter": "util-linux",
+    "prlimit": "util-linux",
     "qemu-img": "qemu-utils",
     "qemu-nbd": "qemu-utils",
     "qemu-system-x86_64": "qemu-system-x86",
@@ -100,15 +104,59 @@ def run(
     the last lines of output, redacted; always on time-out) and UsageError when the program is not installed.
     """
     with _process(argv, step, env, cwd, stdin=input is not None, merge=False) as process:
-        try:
-            out, err = process.communicate(input.encode() if input is not None else None, timeout=timeout)
-        except subprocess.TimeoutExpired as late:
-            said = _text(late.stderr) or _text(late.stdout)
-            raise _failed(argv, step, f"did not end within {timeout:g} s", said.splitlines()) from None
+        how, (out, err) = _listened(process, input.encode() if input is not None else b"", timeout)
+        if how:
+            raise _failed(argv, step, how, (_text(err) or _text(out)).splitlines())
     done = Completed(_text(out), _text(err), process.returncode)
     if check and done.rc != 0:
         raise _failed(argv, step, _ending(done.rc), (done.stderr.strip() or done.stdout).splitlines())
     return done
+
+
+def _listened(process: subprocess.Popen[bytes], input: bytes, timeout: float | None) -> tuple[str, tuple[bytes, bytes]]:
+    """(why it was given up or "", (stdout, stderr)): as Popen.communicate, and never more than `MOST` in memory."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    said: dict[int, bytearray] = {}
+    with selectors.DefaultSelector() as pipes:
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipes.register(pipe, selectors.EVENT_READ)
+                said[pipe.fileno()] = bytearray()
+        order = list(said)
+        if process.stdin is not None:
+            os.set_blocking(process.stdin.fileno(), False)
+            pipes.register(process.stdin, selectors.EVENT_WRITE)
+        how = ""
+        while pipes.get_map() and not how:
+            if deadline is not None and time.monotonic() > deadline:
+                how = f"did not end within {timeout:g} s"
+            for key, _ in pipes.select(_LOOK if deadline is None else _left(deadline)):
+                if key.fileobj is process.stdin:
+                    try:
+                        input = input[os.write(key.fd, input[: 1 << 16]) :]
+                    except BlockingIOError:
+                        continue
+                    except OSError:  # it reads no more
+                        input = b""
+                    if not input:
+                        pipes.unregister(key.fileobj)
+                        with contextlib.suppress(OSError):
+                            process.stdin.close()
+                elif more := os.read(key.fd, 1 << 16):
+                    said[key.fd] += more
+                    if sum(map(len, said.values())) > MOST:
+                        how = f"said more than {MOST >> 20} MiB"
+                else:
+                    pipes.unregister(key.fileobj)
+    if not how:
+        try:
+            process.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            how = f"did not end within {timeout:g} s"
+    if how:
+        _kill(process)
+    out, err = (bytes(said[number][-MOST:]) for number in order)
+    return how, (out, err)
 
 
 def stream(
@@ -145,7 +193,7 @@ class Started:
         if self._process.stdout is None:
             return
         with self._process.stdout as said:
-            for raw in said:
+            for raw in iter(lambda: said.readline(_LONGEST), b""):
                 self._said.put((time.monotonic(), raw))
         self._said.put((time.monotonic(), b""))
 

@@ -119,7 +119,7 @@ def _is_short(tree: Tree, file: str) -> bool:
     return bool(seen and stat.S_ISREG(seen.st_mode) and 0 < seen.st_size <= _LARGEST)
 
 
-_PEM = re.compile(r"-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", re.S)
+_PEM = re.compile(r"-----BEGIN CERTIFICATE-----([^-]+)-----END CERTIFICATE-----")
 # X.509's Validity (RFC 5280, 4.1): a sequence of two times, each UTCTime (13 bytes) or GeneralizedTime (15).
 _VALIDITY = re.compile(rb"\x30[\x1e\x20\x22](?:\x17\x0d|\x18\x0f)(\d{12,14})Z(?:\x17\x0d|\x18\x0f)(\d{12,14})Z")
 

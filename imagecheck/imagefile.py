@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -46,6 +47,12 @@ FOREIGN = (
     (0, b"conectix", "a VHD image", _CONVERT),
     (0, b"vhdxfile", "a VHDX image", _CONVERT),
     (0, b"QED\0", "a QED image", _CONVERT),
+    (0, b"COWD", "a VMDK image", _CONVERT),
+    (0, b"WithoutFreeSpace", "a Parallels image", _CONVERT),
+    (0, b"WithouFreSpacExt", "a Parallels image", _CONVERT),
+    (0, b"Bochs Virtual HD Image", "a Bochs image", _CONVERT),
+    (0, b"#!/bin/sh\n#V2.0 Format", "a cloop image", _CONVERT),
+    (0, b"LUKS\xba\xbe", "encrypted with LUKS", "give an image that Nova can boot"),
     (64, b"\x7f\x10\xda\xbe", "a VDI image", _CONVERT),
     (0, b"\x1f\x8b", "gzip-compressed", "unpack it with gunzip"),
     (0, b"\xfd7zXZ\0", "xz-compressed", "unpack it with unxz"),
@@ -57,6 +64,12 @@ FOREIGN = (
     (0x8001, b"CD001", "an ISO 9660 CD image", "give an image of a disk"),
 )
 _HEAD = 0x8006  # bytes: enough for every signature above
+# What qemu (and so a cloud that does not name the format) takes for a VMDK description, wherever comments let it begin:
+# its extents are paths of the host (CVE-2022-47951; qemu block/vmdk.c, vmdk_probe).
+_VMDK = re.compile(rb"(?:[ \t\r\n\0]|#[^\n]*\n)*version[ \t]*=|.{0,4096}?createType[ \t]*=", re.S)
+LARGEST = 2 << 40  # bytes of a disk: as many as a partition table of the MBR kind can tell; a guest image has a few GiB
+# Time and memory for qemu-img with a file of unknown origin, as Nova gives it (nova/virt/images.py, QEMU_IMG_LIMITS).
+_LIMITED = ("prlimit", "--cpu=30", f"--as={1 << 30}")
 _QCOW2 = b"QFI\xfb"
 # docs/interop/qcow2.txt of qemu: header fields, incompatible feature bits, header extensions.
 _EXTERNAL_DATA_BIT = 1 << 2
@@ -75,6 +88,7 @@ def inspect(path: str | Path) -> ImageFile:
     for key in ("backing-filename", "full-backing-filename"):
         if told.get(key):
             raise _not_alone(file, "a backing file", str(told[key]))
+    _not_too_large(file, int(told["virtual-size"]))
     if (told.get("format-specific") or {}).get("data", {}).get("data-file"):
         raise _not_alone(file, "a data file", "outside of it")
     return ImageFile(file.absolute(), format_, int(told["virtual-size"]), file.stat().st_size, sha256(file))
@@ -96,10 +110,21 @@ def probe(file: Path) -> Format:
     for offset, magic, what, remedy in FOREIGN:
         if head[offset : offset + len(magic)] == magic:
             raise UsageError(f"{file}: is {what}, not a qcow2 or raw image: {remedy}")
+    if _VMDK.match(head):
+        raise UsageError(f"{file}: is a VMDK description, not a qcow2 or raw image: {_CONVERT}")
+    _not_too_large(file, file.stat().st_size)
     # A raw image has no header; a bootable one has the boot sector's mark, and nothing else does by chance.
     if head[510:512] != b"\x55\xaa":
         raise UsageError(f"{file}: is not an image (no qcow2 header, no boot sector): give a qcow2 or raw disk image")
     return "raw"
+
+
+def _not_too_large(file: Path, size: int) -> None:
+    if size > LARGEST:
+        raise UsageError(
+            f"{file}: says that its disk has {size:,} bytes, which no guest image has (at most {LARGEST >> 40} TiB): "
+            "build it again with the size that the guest needs"
+        )
 
 
 def _alone(file: Path, head: bytes) -> None:
@@ -111,6 +136,7 @@ def _alone(file: Path, head: bytes) -> None:
     if backing_offset or backing_size:
         named = head[backing_offset : backing_offset + min(backing_size, 1023)].decode("utf-8", "replace")
         raise _not_alone(file, "a backing file", named or "somewhere")
+    _not_too_large(file, struct.unpack_from(">Q", head, 24)[0])
     if struct.unpack_from(">I", head, 32)[0]:
         raise UsageError(f"{file}: is encrypted: Nova cannot boot it; {_CONVERT}")
     if version == 2:
@@ -139,9 +165,14 @@ def _not_alone(file: Path, what: str, named: str) -> UsageError:
 
 def _info(file: Path, format_: Format) -> dict[str, Any]:
     try:
-        said = hostcmd.run(["qemu-img", "info", "--output=json", "-f", format_, "--force-share", file], timeout=60)
+        # From the root: "nbd:x" and "json:{...}" may be names of files, and -x too.
+        whole = file.absolute()
+        hostcmd.require("qemu-img")
+        said = hostcmd.run(
+            [*_LIMITED, "qemu-img", "info", "--output=json", "-f", format_, "--force-share", whole], timeout=60
+        )
         return cast(dict[str, Any], json.loads(said.stdout))
-    except (StepFailed, ValueError) as error:
+    except (StepFailed, ValueError, RecursionError) as error:
         seen = error.seen if isinstance(error, StepFailed) else str(error)
         raise UsageError(f"{file}: qemu-img cannot read it ({seen}): fetch or build it again") from error
 

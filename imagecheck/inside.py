@@ -20,6 +20,9 @@ UNIT_FOLDERS = (
 )
 
 
+_IMAGES, _LAYERS = 200, 2000  # of Docker's store that are looked at; a guest has one image of some ten layers
+
+
 @dataclass(frozen=True)
 class Unit:
     """A unit as systemd would read it: its settings, drop-ins applied, as "Section.Key" -> values in order."""
@@ -98,26 +101,44 @@ def docker_images(tree: Tree) -> dict[str, str]:
     found: dict[str, str] = {}
     for driver in tree.names("/var/lib/docker/image"):
         place = f"/var/lib/docker/image/{driver}"
-        for tags in json_of(tree, f"{place}/repositories.json").get("Repositories", {}).values():
-            for tag, identifier in tags.items():
-                config = json_of(tree, f"{place}/imagedb/content/{identifier.replace(':', '/')}")
-                layers = config.get("rootfs", {}).get("diff_ids", [])
-                stored = {
-                    tree.text(f"{place}/layerdb/sha256/{layer}/diff").strip()
-                    for layer in tree.names(f"{place}/layerdb/sha256")
-                }
-                if layers and set(layers) <= stored:
-                    found[tag] = identifier
+        stored = set(docker_layers(tree, place))
+        for tag, identifier in docker_tags(tree, place).items():
+            config = json_of(tree, f"{place}/imagedb/content/{identifier.replace(':', '/')}")
+            layers = strings(table(config.get("rootfs")).get("diff_ids"))
+            if layers and set(layers) <= stored:
+                found[tag] = identifier
     return found
+
+
+def docker_tags(tree: Tree, place: str) -> dict[str, str]:
+    """Tag -> image id, as one driver's repositories.json in ``place`` names them."""
+    repositories = table(json_of(tree, f"{place}/repositories.json").get("Repositories"))
+    tags = [pair for one in repositories.values() for pair in table(one).items()]
+    return {tag: identifier for tag, identifier in tags[:_IMAGES] if isinstance(identifier, str)}
+
+
+def docker_layers(tree: Tree, place: str) -> dict[str, str]:
+    """Layer (its diff id) -> chain, the name of its folder in one driver's layerdb."""
+    folder = f"{place}/layerdb/sha256"
+    return {tree.text(f"{folder}/{chain}/diff").strip(): chain for chain in tree.names(folder)[:_LAYERS]}
 
 
 def json_of(tree: Tree, inside: str) -> dict[str, Any]:
     """A file's JSON object; empty where it is none."""
     try:
-        value = json.loads(tree.text(inside) or "{}")
-    except ValueError:
+        return table(json.loads(tree.text(inside) or "{}"))
+    except (ValueError, RecursionError):
         return {}
+
+
+def table(value: object) -> dict[str, Any]:
+    """A JSON object as it is; empty where it is something else. What an image says has whatever shape it likes."""
     return value if isinstance(value, dict) else {}
+
+
+def strings(value: object) -> list[str]:
+    """The strings of a JSON list; empty where it is something else."""
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
 
 
 def cloud_settings(tree: Tree) -> str:
@@ -273,7 +294,7 @@ _SPANS = {"": 1.0, "s": 1.0, "sec": 1.0, "ms": 0.001, "m": 60.0, "min": 60.0, "h
 def seconds(span: str) -> float:
     """A time span of a unit in seconds; systemd's default for RestartSec (0.1) where nothing is set."""
     total = 0.0
-    for number, suffix in re.findall(r"([0-9.]+) ?([a-z]*)", span):
+    for number, suffix in re.findall(r"([0-9]{1,12}(?:\.[0-9]{1,9})?) ?([a-z]{0,9})", span):
         total += float(number) * _SPANS.get(suffix, 1.0)
     return total if span else 0.1
 

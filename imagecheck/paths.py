@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +16,8 @@ Shipped = Literal["images", "elements", "suite"]
 _PACKAGE = Path(__file__).resolve().parent
 # In a checkout the suite is an ordinary test folder; a wheel carries all three as data.
 _IN_CHECKOUT: dict[str, str] = {"images": "images", "elements": "elements", "suite": "tests/image"}
+
+LARGEST = 1 << 20  # bytes of a definition, a site file, a key; they have a few thousand
 
 
 def home() -> Path:
@@ -45,3 +49,17 @@ def shipped(name: Shipped) -> Path:
     if in_checkout.is_dir():
         return in_checkout
     raise UsageError(f"{in_checkout} is missing from this installation: install imagecheck again")
+
+
+def small(file: Path) -> str:
+    """The text (UTF-8) of a file that a person wrote: never waits for a FIFO, never reads a device for ever.
+
+    Raises OSError, also for what is no file or has more than a megabyte, and UnicodeDecodeError.
+    """
+    with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:  # noqa: PTH123
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is not a file")
+        data = stream.read(LARGEST + 1)
+    if len(data) > LARGEST:
+        raise OSError(errno.EFBIG, f"it has more than {LARGEST >> 20} MiB")
+    return data.decode("utf-8")

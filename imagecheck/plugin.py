@@ -7,7 +7,6 @@ the steps of that road, checks are ordinary tests that ask for them.
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ import pytest
 from imagecheck import order
 from imagecheck.errors import ImagecheckError, NotReached, UsageError
 from imagecheck.options import OPTIONS, STAGES, known_failure
+from imagecheck.redact import clean
 
 if TYPE_CHECKING:
     from imagecheck.cloud.connection import Cloud
@@ -45,6 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "qualify: only with --qualify: what a release needs and a daily run does not")
     if not config.option.image:
         return
+    from imagecheck import outlets
     from imagecheck.session import Session
 
     option = config.option
@@ -59,7 +60,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
         with _usage():
             config.args = [str(paths.shipped("suite"))]
-    session.progress_to(_Beside(config))
+    session.progress_to(outlets.Beside(config.pluginmanager))
+    config.pluginmanager.register(_Reports())
     if not _worker(config):
         before = signal.signal(signal.SIGTERM, _interrupt)
 
@@ -201,11 +203,11 @@ def _usage(*, stop: bool = False) -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        raise pytest.UsageError(str(error)) from error
+        raise pytest.UsageError(clean(str(error))) from error
     except ImagecheckError as error:
         if not stop:
             raise
-        pytest.exit(str(error), returncode=1)
+        pytest.exit(clean(str(error)), returncode=1)
 
 
 # ---- fixtures: the steps of the road
@@ -377,24 +379,21 @@ def _worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
 
 
-class _Beside:
-    """The real standard error, past pytest's capture; begins a new line when pytest has left one half written."""
+class _Reports:
+    """What every other plugin (terminal, JUnit, xdist) gets to see of a run with ``--image``: no secret, no escapes."""
 
-    def __init__(self, config: pytest.Config) -> None:
-        self._plugins = config.pluginmanager
-        self._stream = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace")
-        self.encoding = "utf-8"
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        from imagecheck.outlets import everything
 
-    def write(self, text: str) -> int:
-        reporter, capture = (self._plugins.get_plugin(name) for name in ("terminalreporter", "capturemanager"))
-        if reporter and capture and reporter.currentfspath:
-            with capture.global_and_fixture_disabled():
-                reporter.ensure_newline()
-                reporter.flush()
-        return self._stream.write(text)
+        for name in ("longrepr", "sections", "user_properties", "wasxfail"):
+            if hasattr(report, name):
+                setattr(report, name, everything(getattr(report, name)))
 
-    def flush(self) -> None:
-        self._stream.flush()
+    pytest_collectreport = pytest_runtest_logreport
 
-    def isatty(self) -> bool:
-        return self._stream.isatty()
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_internalerror(self, excrepr: Any) -> None:
+        from imagecheck.outlets import everything
+
+        everything(excrepr)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from imagecheck.redact import redact
+from imagecheck.redact import clean
 
 TERMINAL_EVERY = 1.0  # seconds
 PLAIN_EVERY = 15.0  # seconds
@@ -99,7 +99,7 @@ class Console:
 
     def _line(self, line: str) -> None:
         self._erase()
-        self._write(redact(line).rstrip() + "\n")
+        self._write(clean(line).rstrip() + "\n")
         self._draw()
 
     def _announce(self, phases: list[Phase]) -> None:
@@ -174,7 +174,7 @@ class Console:
         if not self._phases or not self._terminal():
             return
         width = max(20, shutil.get_terminal_size().columns - 1)
-        line = " ".join(redact(self._status(self._phases)).split())
+        line = " ".join(clean(self._status(self._phases)).split())
         if len(line) > width:
             line = line[: width - len(self.dots())] + self.dots()
         self._write("\r" + line + " " * max(0, len(self._shown) - len(line)))

@@ -39,7 +39,8 @@ _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 # what reading an archive of something else ends in
 _NO_ARCHIVE = (
-    tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, KeyError, ValueError, TypeError, AttributeError,
+    tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, LookupError, ValueError, TypeError, AttributeError,
+    RecursionError, OverflowError,
 )  # fmt: skip
 _HUB = ("docker.io", "index.docker.io")
 
@@ -182,7 +183,7 @@ def _found(registry: str, tag: str) -> _Found:
         if error.code == 404 and ("MANIFEST_UNKNOWN" in said or "NAME_UNKNOWN" in said):
             return _Found()
         raise _no_answer(registry, url, f"HTTP {error.code}: {said.strip()}") from error
-    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
+    except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError, RecursionError) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         raise _no_answer(registry, url, str(reason) or type(reason).__name__) from error
 

@@ -232,7 +232,7 @@ def group_ids(tree: Tree) -> Iterator[tuple[int, set[str]]]:
     """(gid, members that /etc/group names) of every group."""
     for line in tree.text("/etc/group").splitlines():
         parts = line.split(":")
-        if len(parts) == 4 and parts[2].isdigit():
+        if len(parts) == 4 and re.fullmatch(r"[0-9]{1,10}", parts[2], re.ASCII):
             yield int(parts[2]), set(parts[3].split(","))
 
 
@@ -267,14 +267,14 @@ def network_service(tree: Tree) -> str:
 
 def gateways(tree: Tree) -> list[str]:
     """ "file: line" of default routes that are written into the image; ports get theirs from Neutron (DHCP)."""
-    debian = r"^\s*(gateway\s+\S+|(?:up|post-up)\s+ip\s+(?:-\d\s+)?route\s+add\s+default\b.*)"
+    debian = r"^[ \t]*(gateway[ \t]+\S+|(?:up|post-up)[ \t]+ip[ \t]+(?:-\d[ \t]+)?route[ \t]+add[ \t]+default\b.*)"
     signs = {
         "/etc/network/interfaces": debian,
         "/etc/network/interfaces.d/*": debian,
-        "/etc/systemd/network/*.network": r"^\s*(Gateway\s*=\s*[^\s_]\S*)",
-        "/etc/netplan/*.yaml": r"^\s*(gateway[46]:\s*\S+|-?\s*to:\s*['\"]?(?:default|0\.0\.0\.0/0|::/0))",
-        "/etc/NetworkManager/system-connections/*": r"^\s*(gateway\s*=\s*\S+|address1=\S+,\S+)",
-        "/etc/sysconfig/network-scripts/ifcfg-*": r"^\s*(GATEWAY\s*=\s*\S+)",
+        "/etc/systemd/network/*.network": r"^[ \t]*(Gateway[ \t]*=[ \t]*[^\s_]\S*)",
+        "/etc/netplan/*.yaml": r"^[ \t]*(gateway[46]:[ \t]*\S+|-?[ \t]*to:[ \t]*['\"]?(?:default|0\.0\.0\.0/0|::/0))",
+        "/etc/NetworkManager/system-connections/*": r"^[ \t]*(gateway[ \t]*=[ \t]*\S+|address1=\S+,\S+)",
+        "/etc/sysconfig/network-scripts/ifcfg-*": r"^[ \t]*(GATEWAY[ \t]*=[ \t]*\S+)",
     }
     return [
         f"{file}: {line.strip()}"

@@ -59,7 +59,7 @@ class Key:
 
 def text(value: Any) -> str:
     """One line of text."""
-    if not isinstance(value, str) or not value.strip() or "\0" in value or "\n" in value:
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
         raise ValueError("one line of text")
     return value
 

@@ -18,6 +18,7 @@ from imagecheck.guest import ssh
 from imagecheck.imagefile import ImageFile
 from imagecheck.launch.collect import Edges
 from imagecheck.outcomes import Gone, Launch, Serving
+from imagecheck.redact import learn_named
 from imagecheck.registry import publish
 
 HEALTHY_DEADLINE = 1200  # seconds; Trove's own usage_timeout is 1800
@@ -133,6 +134,7 @@ def look_around(ground: Ground, asked: Asked, shown: trove.Shown, seconds: float
     parser = configparser.ConfigParser(interpolation=None, strict=False)
     with contextlib.suppress(configparser.Error):
         parser.read_string(guest.read(f"{CONF_D}/guest_info.conf"))
+        learn_named(parser.defaults())  # instance_rpc_encr_key
     return Launch(
         id=asked.id,
         version=asked.version,

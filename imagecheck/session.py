@@ -11,12 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, TextIO, cast
 
-from imagecheck import build, choice, injection, progress, sandbox
+from imagecheck import build, choice, injection, outlets, progress, sandbox
 from imagecheck.cloud import connection
 from imagecheck.cloud.preflight import preflight
 from imagecheck.definition import Definition
 from imagecheck.errors import NotReached, StepFailed
 from imagecheck.options import expired
+from imagecheck.redact import learn_named
 from imagecheck.report import (
     Check,
     Folder,
@@ -64,6 +65,7 @@ class Session:
         yes: bool,
         sha256: str = "",
     ) -> None:
+        learn_named(os.environ)
         self._cloud, self._site_file, self._yes = cloud, site, yes
         self._release = release or sandbox.releases.DEFAULT
         self._beginning: sandbox.Beginning | None = None
@@ -79,6 +81,7 @@ class Session:
             while name in self._images:
                 name, number = f"{one.name}-{number}", number + 1
             self._images[name] = _Image(one, checks={})
+        self._open.enter_context(outlets.guarded())
 
     @property
     def names(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import os
@@ -13,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from imagecheck import paths
 from imagecheck.errors import UsageError
-from imagecheck.redact import learn
+from imagecheck.redact import learn, learn_urls
 
 ACCELERATIONS = ("", "kvm", "tcg")
 # Values of a guest configuration that are secrets of their own (oslo.config; trove/common/cfg.py).
-_SECRET = re.compile(r"(?im)^[ \t]*[\w.-]*(?:password|_key|secret)[ \t]*=[ \t]*(\S.*?)[ \t]*$")
-_IN_URL = re.compile(r"://[^\s:@/]*:([^\s@]+)@")
+_SECRET = re.compile(r"(?im)^[ \t]*[\w.-]*(?:password|passwd|_key|secret|token)[ \t]*=[ \t]*(\S[^\r\n]*)$")
 _HOST_PORT = re.compile(r"(?:[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}", re.ASCII)
 
 
@@ -57,12 +58,14 @@ def load(path: str | os.PathLike[str]) -> Site:
     """
     file = Path(path).expanduser()
     try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
+        table = tomllib.loads(paths.small(file))
     except OSError as error:
         raise UsageError(f"{file}: cannot be read ({error.strerror}): give the path of a site file") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{file}: is not UTF-8 text: save the site file as UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError as error:
+        raise UsageError(f"{file}: is nested too deeply: a site file has one level") from error
+    except ValueError as error:  # TOMLDecodeError, and a number of thousands of digits
         raise UsageError(f"{file}: is not valid TOML ({error}): correct that line") from error
     return _site(table, file)
 
@@ -92,6 +95,9 @@ def _site(table: Mapping[str, Any], file: Path) -> Site:
         raise UsageError(f"{file}: 'registry' is {site.registry!r}: give host:port, without http:// and path")
     if site.guest_config:
         _learn_from(site.guest_config, file)
+    if site.guest_key:
+        with contextlib.suppress(OSError, UnicodeDecodeError):  # ssh will say what is wrong with it
+            learn(paths.small(site.guest_key))
     return site
 
 
@@ -116,13 +122,14 @@ def _file(file: Path, key: str, value: object) -> Path:
 
 def _learn_from(config: Path, file: Path) -> None:
     try:
-        text = config.read_text(encoding="utf-8")
+        text = paths.small(config)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: 'guest_config' names {config}, which cannot be read as text: {error}") from error
     # Very short values are left to redact's patterns: learning "guest" would blank that word everywhere.
-    for secret in [*_SECRET.findall(text), *_IN_URL.findall(text)]:
-        if len(secret) >= 8:
+    for secret in _SECRET.findall(text):
+        if len(secret.strip()) >= 8:
             learn(secret)
+    learn_urls(text)
 
 
 def dump(site: Site, path: str | os.PathLike[str]) -> None:

@@ -14,6 +14,7 @@ from imagecheck.report.facts import Piece
 from imagecheck.report.files import private, slug
 from imagecheck.report.terminal import clean
 
+READ = 16_000_000  # characters of a text, half of its begin and half of its end, that are looked at all the same
 HEAD, TAIL = 300_000, 1_700_000  # characters that are kept of a text: how it began, and how it ended
 
 
@@ -91,12 +92,16 @@ class Box:
 
 def bounded(text: str) -> tuple[str, str]:
     """``text`` without secrets and control sequences, its middle left out where it is too long; and a note of that."""
-    # Redacted as a whole: a secret must not be cut in two.
+    raw = len(text)
+    if raw > 2 * READ:  # a console of gigabytes; whole lines, because a secret must not be cut in two
+        text = text[:READ].rpartition("\n")[0] + "\n" + text[-READ:].partition("\n")[2]
+    cut = raw - len(text)
+    # Redacted as a whole, for the same reason.
     text = clean(text.replace("\r\n", "\n").replace("\r", "\n"))
-    if len(text) <= HEAD + TAIL:
+    if len(text) <= HEAD + TAIL and not cut:
         return text, ""
     head, tail = text[:HEAD].rpartition("\n")[0], text[-TAIL:].partition("\n")[2]
-    note = f"{len(text) - len(head) - len(tail):,} of {len(text):,} characters are left out in the middle"
+    note = f"{len(text) + cut - len(head) - len(tail):,} of {len(text) + cut:,} characters are left out in the middle"
     return f"{head}\n[imagecheck: {note}]\n{tail}", note
 
 

@@ -22,7 +22,7 @@ from troveclient import exceptions as trove_exceptions  # noqa: E402
 from troveclient.v1 import client as trove  # noqa: E402
 
 from imagecheck.errors import ImagecheckError, StepFailed, UsageError  # noqa: E402
-from imagecheck.redact import learn, redact  # noqa: E402
+from imagecheck.redact import learn, learn_named, redact  # noqa: E402
 from imagecheck.site import Site  # noqa: E402
 
 API_TIMEOUT = 90  # seconds per request; a GET of a running instance makes an RPC to its guest (trove.md §3)
@@ -76,7 +76,8 @@ def _login(site: Site, entry: str) -> Connection:
         raise UsageError(f"{where} has no entry {entry!r} (it has: {names}): name one with --cloud or OS_CLOUD")
     with sentences(f"entry {entry!r} of {where}"):
         region = config.get_one(cloud=entry)
-        learn(str(region.auth.get("password") or ""))
+        learn(str(region.auth.get("password") or ""))  # whatever its length
+        learn_named(region.auth)  # application credentials, tokens, passcodes
         _reach(str(region.auth.get("auth_url") or ""), entry)
         region.config["api_timeout"] = API_TIMEOUT
         connection = Connection(config=region)

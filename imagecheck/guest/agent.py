@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from imagecheck.guest.ssh import Guest
+from imagecheck.guest.ssh import Guest, understood
 
 # systemd is read by property, never by its prose (org.freedesktop.systemd1(5)); *Monotonic are microseconds.
 _UNIT = (
@@ -111,24 +111,26 @@ def facts(guest: Guest, *, units: Sequence[str], container: str = "database") ->
     """Everything a timeline needs, in one round trip. Raises NoAnswer and StepFailed."""
     asked = json.dumps({"manager": _MANAGER, "unit": _UNIT, "units": list(units), "container": container})
     text = guest.run(f"python3 - {shlex.quote(asked)}", input=_FACTS, check=True, timeout=120).stdout
-    table = json.loads(text)
-    return Facts(
-        boot_id=table["boot_id"],
-        wall=table["wall"],
-        monotonic=table["mono"],
-        manager={key: _micros(value) for key, value in table["manager"].items()},
-        units={unit.name: unit for unit in map(_unit, table["units"])},
-        stages=table["cloud_init"],
-        prepare_start=table["prepare_start"],
-        prepare_end=table["prepare_end"],
-        container=table["container"],
-    )
+    with understood("its units"):
+        table = json.loads(text)
+        return Facts(
+            boot_id=str(table["boot_id"]),
+            wall=float(table["wall"]),
+            monotonic=float(table["mono"]),
+            manager={key: _micros(value) for key, value in table["manager"].items()},
+            units={unit.name: unit for unit in map(_unit, table["units"])},
+            stages=table["cloud_init"],
+            prepare_start=table["prepare_start"],
+            prepare_end=table["prepare_end"],
+            container=table["container"],
+        )
 
 
 def unit(guest: Guest, name: str) -> Unit:
     """One unit now."""
     text = guest.run(f"systemctl show -p {_UNIT} {shlex.quote(name)}", check=True).stdout
-    return _unit(dict(line.split("=", 1) for line in text.splitlines() if "=" in line))
+    with understood(f"the unit {name}"):
+        return _unit(dict(line.split("=", 1) for line in text.splitlines() if "=" in line))
 
 
 def connections(guest: Guest, name: str) -> list[Connection]:
@@ -142,10 +144,11 @@ def connections(guest: Guest, name: str) -> list[Connection]:
     wanted = {f"pid={pid.strip()}," for pid in pids.split() if pid.strip()}
     found = []
     for line in table.splitlines():
-        if any(pid in line for pid in wanted):
-            words = line.split()
+        words = line.split()
+        if len(words) > 3 and any(pid in line for pid in wanted):
             local, remote = words[2].rpartition(":"), words[3].rpartition(":")
-            found.append(Connection(_plain(local[0]), _plain(remote[0]), int(remote[2])))
+            if re.fullmatch(r"[0-9]{1,5}", remote[2], re.ASCII):
+                found.append(Connection(_plain(local[0]), _plain(remote[0]), int(remote[2])))
     return found
 
 
@@ -180,7 +183,7 @@ def _unit(table: dict[str, str]) -> Unit:
 
 
 def _micros(text: str | None) -> float:
-    return int(text) / 1e6 if text and text.isdigit() else 0.0
+    return int(text) / 1e6 if text and re.fullmatch(r"[0-9]{1,18}", text, re.ASCII) else 0.0
 
 
 def _plain(address: str) -> str:

@@ -84,6 +84,6 @@ def guest_info(*, guest_id: str, manager: str, version: str, tenant: str) -> str
 def _json(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

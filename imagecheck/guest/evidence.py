@@ -7,11 +7,12 @@ import secrets
 from dataclasses import dataclass
 
 from imagecheck import hostcmd
-from imagecheck.errors import ImagecheckError
+from imagecheck.errors import ImagecheckError, StepFailed
 from imagecheck.guest.ssh import SSH_FAILED, Guest
 
 SECONDS = 30.0  # for everything together
 EACH = 10  # seconds for one piece, in the guest: a docker that hangs must not cost the rest
+MOST = 64 << 20  # characters of all pieces
 LIMIT = 2_000_000  # bytes per piece: a log that grew without end must not fill the report
 
 
@@ -85,10 +86,12 @@ def collect(guest: Guest, *, unit: str, log: str, seconds: float = SECONDS) -> t
     script.append(f"echo '{mark}'")
     said: list[str] = []  # what comes before the first mark: ssh's own words
     found: dict[str, list[str]] = {}
-    current = said
+    current, size = said, 0
 
     def take(line: str) -> None:
-        nonlocal current
+        nonlocal current, size
+        if (size := size + len(line) + 1) > MOST:  # whatever `tail -c` is in this guest
+            raise StepFailed("guest", f"the guest says more than {MOST >> 20} MiB")
         before, marked, name = line.partition(mark)
         if before or not marked:
             current.append(before)
@@ -121,7 +124,7 @@ def plain(text: str) -> str:
     for line in text.splitlines():
         try:
             told = json.loads(line) if line.startswith("{") else {}
-        except ValueError:
+        except (ValueError, RecursionError):
             told = {}
         lines.append(str(told["log"]).rstrip("\n") if isinstance(told, dict) and "log" in told else line)
     return "\n".join(lines) + "\n"

@@ -7,7 +7,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from imagecheck.guest.ssh import Guest
+from imagecheck.guest.ssh import Guest, understood
 from imagecheck.redact import redact
 
 TIMEOUT = 180  # seconds for everything
@@ -196,7 +196,8 @@ def look(guest: Guest, unit: str, wanted_mtu: dict[str, int]) -> GuestNetwork:
     """Ask the guest. Raises NoAnswer and StepFailed."""
     command = f"python3 -c {shlex.quote(_AS_AGENT)} {shlex.quote(unit)}"
     done = guest.run(command, input=_PROGRAM, timeout=TIMEOUT, check=True)
-    return parse(json.loads(done.stdout), wanted_mtu)
+    with understood("its networks"):
+        return parse(json.loads(done.stdout), wanted_mtu)
 
 
 def parse(told: dict[str, Any], wanted_mtu: dict[str, int]) -> GuestNetwork:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from imagecheck.guest.ssh import Guest
+from imagecheck.guest.ssh import Guest, understood
 
 TIMEOUT = 180  # seconds; both stages take about 15 s in an emulated guest
 DATA_DISK = "/dev/vdb"  # device_path of every datastore by default (trove/common/cfg.py)
@@ -103,16 +103,20 @@ def deliver(guest: Guest, user_data: str | None, *, paths: Sequence[str], unit: 
     ``user_data`` None delivers nothing. Raises NoAnswer and StepFailed.
     """
     told = _python(guest, _DELIVER, {"user_data": user_data, "remove": [*paths], "unit": unit, "log": log})
-    return Delivered(tuple(told["there"]), told["cloud_init"], told["mark"])
+    with understood("the files that were delivered"):
+        return Delivered(tuple(map(str, told["there"])), str(told["cloud_init"]), dict(told["mark"]))
 
 
 def look(guest: Guest, since: Delivered, *, unit: str, log: str) -> Look:
     """What the agent has said since it was started, and what it did to the data disk. Raises NoAnswer, StepFailed."""
     told = _python(guest, _LOOK, {"mark": since.mark, "unit": unit, "log": log})
-    return Look(told["journal"], told["log"], told["mounted"], told["written"])
+    with understood("its agent"):
+        return Look(str(told["journal"]), str(told["log"]), told["mounted"], told["written"])
 
 
 def _python(guest: Guest, program: str, arguments: dict[str, object]) -> Any:
     coded = json.dumps({"disk": DATA_DISK, **arguments})
     text = f"import json\nA = json.loads({coded!r})\n{_COMMON}{program}"
-    return json.loads(guest.run("python3 -", input=text, check=True, timeout=TIMEOUT).stdout)
+    said = guest.run("python3 -", input=text, check=True, timeout=TIMEOUT).stdout
+    with understood("the files that were delivered"):
+        return json.loads(said)

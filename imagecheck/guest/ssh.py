@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from imagecheck import hostcmd, waits
 from imagecheck.errors import ImagecheckError, StepFailed
 from imagecheck.hostcmd import Completed
+from imagecheck.redact import learn
 
 STEP = "guest"
 CONNECT_TIMEOUT = 5  # seconds
@@ -166,11 +168,23 @@ class Guest:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+@contextmanager
+def understood(what: str) -> Iterator[None]:
+    """A guest may answer anything: what does not have the shape that was asked for is a StepFailed, which says so."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise StepFailed(
+            STEP, f"the guest's answer about {what} cannot be read", seen=f"{type(error).__name__}: {error}"[:200]
+        ) from error
+
+
 def keypair(folder: Path) -> tuple[Path, str]:
     """A new ed25519 key in ``folder``: the private file and the public line."""
     hostcmd.require("ssh", "ssh-keygen")
     path = folder / "id_ed25519"
     hostcmd.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "imagecheck", "-f", path], timeout=30)
+    learn(path.read_text(encoding="ascii"))
     return path, path.with_suffix(".pub").read_text(encoding="ascii").strip()
 
 

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 
 from imagecheck.launch import Phase
-from imagecheck.redact import redact
+from imagecheck.redact import clean as clean
 from imagecheck.report.facts import Fault, Measured
 
 _NARROWEST_BAR = 8  # columns; with less, the numbers stand alone
 _WIDEST_NAME = 36
 _LABEL = 17  # columns of "FAILED", "seen in", ... in the design's picture
-# Guest consoles are full of escape sequences, which must not reach the terminal of the person who reads.
-_ESCAPES = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[@-Z\\^_])|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
-)
 _ASCII = str.maketrans({"…": "...", "→": "->", "±": "+/-", "×": "x", "█": "#", "▏": "|", "–": "-", "’": "'", "·": "."})
-
-
-def clean(text: str) -> str:
-    """Redacted and free of control characters, line ends excepted."""
-    return _ESCAPES.sub("", redact(text).replace("\r\n", "\n"))
 
 
 def plain(text: str) -> str:
