@@ -19,7 +19,7 @@ _LABEL = 17  # columns of "FAILED", "seen in", ... in the design's picture
 _ESCAPES = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[@-Z\\^_])|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
 )
-_ASCII = str.maketrans({"…": "...", "→": "->", "±": "+/-", "×": "x", "█": "#", "▏": "|", "–": "-", "’": "'", "·": ".", "░": "."})
+_ASCII = str.maketrans({"…": "...", "→": "->", "±": "+/-", "×": "x", "█": "#", "▏": "|", "–": "-", "’": "'", "·": "."})
 
 
 def clean(text: str) -> str:
@@ -62,8 +62,10 @@ def timeline_lines(measured: Measured, *, width: int = 80, unicode: bool = True,
         lines += [f"  {part}" for part in more]
         if phase.note:
             lines += _wrapped(say(phase.note), width, "    ", "    ")
-    if waited := [phase.seconds for phase in phases if phase.waiting]:
-        lines += _wrapped(say(f"{_WAITING[0]} waiting, {sum(waited):.1f} s: Trove's own polls"), width, "  ", "    ")
+    if waited := sum(phase.seconds for phase in measured.timeline.phases if phase.waiting):
+        lines += _wrapped(
+            say(f"{_WAITING[not unicode]} waiting for Trove's own polls, {waited:.1f} s"), width, "  ", "    "
+        )
     for event, reason in measured.timeline.lost.items():
         lines += _wrapped(say(f"not seen: {event}, {reason}"), width, "  ", "    ")
     return lines
@@ -97,7 +99,7 @@ def _bar(phase: Phase, whole: float, columns: int, unicode: bool) -> str:
     right = round((phase.start + phase.seconds) / whole * columns)
     block, sliver = ("█", "▏") if unicode else ("#", "|")
     if phase.waiting:
-        block = _WAITING[0] if unicode else _WAITING[1]
+        block = _WAITING[not unicode]
     left = min(left, columns - 1)
     return " " * left + (block * (right - left) if right > left else sliver)
 
