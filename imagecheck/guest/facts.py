@@ -17,6 +17,7 @@ from imagecheck.guest.ssh import Guest
 _MANAGER = ",".join(
     f"{one}TimestampMonotonic" for one in ("Firmware", "Loader", "Kernel", "InitRD", "Userspace", "Finish")
 )
+CONTAINER = "database"  # trove/guestagent/utils/docker.py, start_container
 _PREPARE = "/opt/trove-guestagent/.guestagent.prepare."  # trove/guestagent/datastore/service.py, GUESTAGENT_DIR
 # Event -> logger and how its message begins. INFO only: with debug = false nothing else is written.
 MARKS: Final[Mapping[str, tuple[str, str]]] = {
@@ -48,9 +49,8 @@ class Facts:
     mounted: float = 0.0
     init: float = 0.0
     injected: float = 0.0
-    tagged: str = ""  # docker image inspect, Metadata.LastTagTime
-    digests: tuple[str, ...] = ()  # of the registries that the image came from
-    tags: tuple[str, ...] = ()
+    image: str = ""  # of the container
+    docker: tuple[tuple[str, float, str], ...] = ()  # docker events: action, when, of what
     ready: tuple[str, ...] = ()  # docker's stamps of the lines in which the database says that it is ready
     began: tuple[float, float] | None = None
     ran: tuple[float, float] | None = None
@@ -75,7 +75,7 @@ class Facts:
 
 
 def facts(
-    guest: Guest, *, units: Sequence[str], log: str = "", guest_info: str = "", container: str = "database"
+    guest: Guest, *, units: Sequence[str], log: str = "", guest_info: str = "", container: str = CONTAINER
 ) -> Facts:
     """Everything a timeline needs, in one round trip. Raises NoAnswer and StepFailed.
 
@@ -111,9 +111,8 @@ def of_table(table: Mapping[str, Any]) -> Facts:
         mounted=micros(table["mount"].get("ActiveEnterTimestampMonotonic")),
         init=float(table["init"] or 0),
         injected=table["files"]["injected"],
-        tagged=table["tagged"],
-        digests=tuple(table["digests"]),
-        tags=tuple(table["tags"]),
+        image=table["image"],
+        docker=tuple((action, when, name) for action, when, name in table["docker"]),
         ready=tuple(table["ready"]),
         began=_pair(table["began"]),
         ran=_pair(table["ran"]),

@@ -54,6 +54,22 @@ def inspected(*argv: str) -> dict[str, Any]:
     return found
 
 
+def happened(until: float) -> list[tuple[str, float, str]]:
+    """What docker did with images and containers, as its daemon remembers it (256 events, docker-events(1))."""
+    kinds = [part for kind in ("pull", "load", "create", "health_status") for part in ("--filter", f"event={kind}")]
+    text = tell("docker", "events", "--since", "1", "--until", str(int(until)), "--format", "{{json .}}", *kinds)
+    found = []
+    for line in text.splitlines():
+        try:
+            one = json.loads(line)
+            actor = one.get("Actor") or {}
+            name = (actor.get("Attributes") or {}).get("name") or actor.get("ID") or ""
+            found.append((str(one.get("Action")), int(one["timeNano"]) / 1e9, str(name)))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
+    return found
+
+
 def mtime(path: str) -> float:
     """When a file was written; 0 when it is not there."""
     try:
@@ -122,7 +138,6 @@ def look(asked: dict[str, Any]) -> dict[str, Any]:
     point = re.search(r"mount path (/\S+)", told.get("storage_asked", (0.0, ""))[1])
     unit = tell("systemd-escape", "--path", "--suffix=mount", point[1]).strip() if point else ""
     container = inspected("inspect", asked["container"])
-    image = inspected("image", "inspect", container["Image"]) if container.get("Image") else {}
     # Databases write to stderr.
     words = tell("docker", "logs", "--timestamps", asked["container"], errors=subprocess.STDOUT) if container else ""
     init = INIT.search(tell("dmesg"))
@@ -141,9 +156,8 @@ def look(asked: dict[str, Any]) -> dict[str, Any]:
         "mount": properties(tell("systemctl", "show", "-p", asked["unit"], unit)) if unit else {},
         "created": container.get("Created", ""),
         "container": container.get("State", {}),
-        "tagged": (image.get("Metadata") or {}).get("LastTagTime", ""),
-        "digests": image.get("RepoDigests") or [],
-        "tags": image.get("RepoTags") or [],
+        "image": (container.get("Config") or {}).get("Image", ""),
+        "docker": happened(wall) if container else [],
         "ready": [found[1] for found in map(READY.match, words.splitlines()) if found],
     }
 

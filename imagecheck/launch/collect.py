@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from imagecheck.cloud.nova import Step
-from imagecheck.guest.facts import Facts
+from imagecheck.guest.facts import CONTAINER, Facts
 from imagecheck.launch.events import Event
 
 
@@ -140,33 +139,21 @@ def _active(facts: Facts, unit: str) -> float:
 
 def _by_wall_clock(facts: Facts) -> list[Event]:
     """What was stamped with the guest's wall clock: where that was set since, between both of its readings."""
-    asked, ended = facts.log.get("container_asked", 0.0), facts.prepare_end
+    ended, booted, since = facts.prepare_end, facts.wall - facts.monotonic, facts.stepped(facts.ran)
     ready = [when for when in map(docker_time, facts.ready) if when and (not ended or when <= ended)]
-    tagged, image = docker_time(facts.tagged), ", ".join(facts.tags[:1])
-    booted, since = facts.wall - facts.monotonic, facts.stepped(facts.ran)
-    came = "pulled" if facts.digests else "loaded"
-    if tagged < booted - abs(since):  # preloaded: there when it was asked for
-        tagged, came = asked, "preloaded"
+    healthy = [when for action, when, _ in facts.docker if action == "health_status: healthy"]
+    image, came = _image(facts)
     found = [
         _stamped("guest_info_written", facts.injected, facts.stepped(facts.began)),
         *(_stamped(name, when, since, resolution=0.001) for name, when in facts.log.items()),
         _stamped("prepare_started", facts.prepare_start, since),
-        _stamped(
-            "image_ready",
-            tagged,
-            since,
-            source=f"docker image inspect: {came} {image}".strip(),
-            resolution=0.001 if came == "preloaded" else 0.0,
-        ),
+        _stamped("image_ready", image, since, source=came, resolution=0.001 if "preloaded" in came else 0.0),
         _stamped("container_created", docker_time(facts.created), since),
         _stamped("container_started", docker_time(str(facts.container.get("StartedAt") or "")), since),
         _stamped("database_ready", max(ready, default=0.0), since),
         _stamped("prepare_ended", ended, since),
+        _stamped("container_healthy", min(healthy, default=0.0), since),
     ]
-    healthy = _healthy(facts.container)
-    if healthy:
-        early, late = (_stamped("container_healthy", when, since) for when in healthy)
-        found.append(Event("container_healthy", late.source, "guest", early.earliest, late.latest))
     # A guest whose clock starts long before 1970's end has made these stamps before the boot: an image's own files.
     return [event for event in found if event.latest > 0 and event.latest >= booted - abs(since)]
 
@@ -180,18 +167,19 @@ def _stamped(name: str, when: float, stepped: float, *, source: str = "", resolu
     return dataclasses.replace(made, earliest=min(when, other), latest=max(when, other))
 
 
-def _healthy(state: Mapping[str, Any]) -> tuple[float, float] | None:
-    """Between these two docker first called it healthy; its log keeps five probes and may have lost the first."""
-    health = state.get("Health")
-    probes = (health.get("Log") or []) if isinstance(health, Mapping) else []
-    good = [docker_time(str(one.get("End") or "")) for one in probes if one.get("ExitCode") == 0]
-    started = docker_time(str(state.get("StartedAt") or ""))
-    if not good or not all(good) or not started:
-        return None
-    return (started if probes[0].get("ExitCode") == 0 and len(probes) >= PROBES else good[0], good[0])
+def _image(facts: Facts) -> tuple[float, str]:
+    """When the container's image was there, and how it came; 0.0 when docker no longer knows.
 
-
-PROBES = 5  # that docker keeps (daemon/health.go, maxLogEntries)
+    Docker keeps no time of a pull (LastTagTime is that of `docker tag`): its events tell, as long as it remembers
+    the container's own making. What came before it was asked for is ready when it is asked for.
+    """
+    asked, made = facts.log.get("container_asked", 0.0), docker_time(facts.created)
+    if not any((action, name) == ("create", CONTAINER) for action, _, name in facts.docker):
+        return 0.0, ""
+    came = [(when, action) for action, when, _ in facts.docker if action in ("pull", "load") and when <= made]
+    when, action = max(came, default=(0.0, ""))
+    how = {"pull": "pulled", "load": "loaded"}.get(action, "preloaded")
+    return max(asked, when), f"docker events: {how} {facts.image}".strip()
 
 
 def of_console(text: str, facts: Facts | None) -> list[Event]:

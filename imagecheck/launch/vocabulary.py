@@ -151,8 +151,9 @@ EVENTS: Final[dict[str, Kind]] = {
         'agent log: "Creating docker container, image"', "guest", _LOG, _NO_LOG,
     ),
     "image_ready": Kind(
-        "the container's image is there: preloaded, loaded or pulled", "docker image inspect: Metadata.LastTagTime",
-        "guest", "ns", "docker keeps no LastTagTime of a preloaded image, and the agent's log not when it was asked",
+        "the container's image is there: pulled, loaded, or preloaded and asked for",
+        "docker events: pull or load before the container's create", "guest", "ns; preloaded: 1 ms of the agent's log",
+        "docker has forgotten (256 events, or it was restarted), or was not told when a preloaded one was asked for",
     ),
     "container_created": Kind("the container is made", "docker inspect database: Created", "guest", "ns"),
     "container_started": Kind(
@@ -169,8 +170,7 @@ EVENTS: Final[dict[str, Kind]] = {
         "the container's log has no line of readiness that is known here",
     ),
     "container_healthy": Kind(
-        "docker calls the container healthy", "docker inspect database: State.Health.Log", "guest",
-        "ns, or since the start when its five entries no longer reach back",
+        "docker calls the container healthy", "docker events: health_status", "guest", "ns",
         "the container has no health check (Trove gives one from 2026.1 on)",
     ),
     "prepare_ended": Kind(
