@@ -7,6 +7,7 @@ import contextlib
 import functools
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,7 +104,7 @@ def wait_healthy(ground: Ground, asked: Asked, edges: Edges) -> trove.Shown:
     def each(shown: trove.Shown) -> None:
         nonlocal guest, port
         watch.saw_instance(shown)
-        _status_edges(shown, edges)
+        status_edges(shown, edges)
         if not shown.server_id:
             return
         if edges.has("nova_active") or _is_active(ground, shown.server_id, edges):
@@ -132,11 +133,11 @@ def wait_healthy(ground: Ground, asked: Asked, edges: Edges) -> trove.Shown:
     return seen.value
 
 
-def _status_edges(shown: trove.Shown, edges: Edges) -> None:
-    """What Trove has heard of the agent: its mgmt view alone tells."""
-    now = time.time()
-    edges.answered("status_building", shown.told not in ("", "new"), shown.asked, now)
-    if edges.answered("status_healthy", shown.told == "healthy", shown.asked, now) and shown.heartbeat:
+def status_edges(shown: trove.Shown, edges: Edges, now: Callable[[], float] = time.time) -> None:
+    """Keep what Trove has heard of the agent, which its mgmt view alone tells."""
+    answered = now()
+    edges.answered("status_building", shown.told not in ("", "new"), shown.asked, answered)
+    if edges.answered("status_healthy", shown.told == "healthy", shown.asked, answered) and shown.heartbeat:
         updated = nova.epoch(shown.heartbeat)
         edges.keep(Event.at("status_updated", "cloud", updated, resolution=1.0 if updated == int(updated) else 0.0))
 

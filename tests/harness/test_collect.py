@@ -4,7 +4,9 @@ import itertools
 
 import pytest
 
-from imagecheck.cloud.nova import Step
+from imagecheck import service
+from imagecheck.cloud.nova import Server, Step
+from imagecheck.cloud.trove import Shown
 from imagecheck.guest.agent import Unit
 from imagecheck.guest.facts import Facts
 from imagecheck.launch import BOOT_CUTS, EVENTS, LAUNCH_CUTS, Event, timeline
@@ -127,3 +129,38 @@ def test_collected_events_make_a_timeline(cuts):
     found = timeline([*of_request(890.0, 891.0)], [], cuts)
     assert [phase.name for phase in found.phases] == ["API accepted"]
     assert "agent_started" in found.missing
+
+
+def test_what_trove_has_heard_of_the_agent_is_told_by_its_answers():
+    edges = Edges()
+    for asked, told, updated in [
+        (10.0, "new", ""),
+        (11.0, "building", "2023-11-14T22:13:30"),
+        (12.0, "healthy", "2023-11-14T22:13:55"),
+        (13.0, "healthy", "2023-11-14T22:14:25"),
+    ]:
+        raw = {"guest_status": {"state_description": told}, "service_status_updated": updated}
+        service.status_edges(Shown("i", "BUILD", "", "s", "", (), raw, asked), edges, lambda asked=asked: asked + 0.2)
+    found = {event.name: event for event in edges.events(since=0.0)}
+    assert (found["status_building"].earliest, found["status_building"].latest) == (10.0, 11.2)
+    assert (found["status_healthy"].earliest, found["status_healthy"].latest) == (11.0, 12.2)
+    stamp = found["status_updated"]
+    assert (stamp.clock, stamp.earliest, stamp.resolution) == ("cloud", EPOCH + 35, 1.0)
+    assert set(found) <= set(EVENTS)
+
+
+@pytest.mark.parametrize("told", ["", "new"])
+def test_an_agent_that_said_nothing_has_no_edge(told):
+    edges = Edges()
+    raw = {"guest_status": {"state_description": told}}
+    service.status_edges(Shown("i", "BUILD", "", "s", "", (), raw, 1.0), edges, lambda: 2.0)
+    assert edges.events(since=0.0) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "task", "spawning"),
+    [("BUILD", "scheduling", False), ("BUILD", "networking", False), ("BUILD", "spawning", True),
+     ("ACTIVE", None, True), ("BUILD", None, False)],
+)  # fmt: skip
+def test_nova_spawns_once_networks_and_disks_are_there(status, task, spawning):
+    assert Server("s", "n", "p", status, {}, True, {}, raw={"task_state": task}).spawning is spawning
