@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from imagecheck.errors import StepFailed
 from imagecheck.guest import history
 from imagecheck.guest.agent import PROPERTIES, Unit, micros, of_properties
-from imagecheck.guest.ssh import Guest
+from imagecheck.guest.ssh import STEP, Guest
 
 # org.freedesktop.systemd1(5), the manager's; InitRD only where systemd runs there, Firmware and Loader only with UEFI
 _MANAGER = ",".join(
@@ -61,9 +62,8 @@ class Facts:
 
     def cloud_init(self, stage: str, end: str = "finished") -> float:
         """When a stage of cloud-init finished (or "start"): "init" runs write_files, "modules-final" is the last."""
-        table = (self.stages.get("v1") or {}).get(stage)
         try:
-            when = float((table or {}).get(end) or 0)
+            when = float(((self.stages.get("v1") or {}).get(stage) or {}).get(end) or 0)
         except (AttributeError, TypeError, ValueError):
             return 0.0
         # Older releases write epoch seconds, 25.1 writes the uptime (cloudinit/cmd/main.py, status_wrapper).
@@ -91,7 +91,10 @@ def facts(
         check=True,
         timeout=180,
     ).stdout
-    return of_table(json.loads(text))
+    try:
+        return of_table(json.loads(text.strip().rpartition("\n")[2]))  # a login may print before it
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise StepFailed(STEP, "what the guest tells of its start cannot be read", seen=repr(error)) from error
 
 
 def of_table(table: Mapping[str, Any]) -> Facts:

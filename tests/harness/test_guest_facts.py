@@ -7,12 +7,14 @@ import itertools
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagecheck.guest import history
+from imagecheck.errors import StepFailed
+from imagecheck.guest import facts, history
 from imagecheck.guest.facts import MARKS, of_table
 from imagecheck.launch import BOOT_CUTS, EVENTS, LAUNCH_CUTS, Event, Offset, timeline
 from imagecheck.launch.collect import of_console, of_guest
@@ -240,3 +242,30 @@ def test_a_source_that_is_silent_takes_its_events_away_and_invents_none(silent, 
     line = timeline(found.values(), [Offset("guest", 0.0, 0.01)], cuts)
     assert all(line.missing.values())
     assert sum(phase.seconds for phase in line.phases) == pytest.approx(line.seconds)
+
+
+class Says:
+    """A guest whose answer is given: a real one tells no nonsense on demand."""
+
+    def __init__(self, text):
+        self.text = text
+
+    def run(self, command, **options):
+        return SimpleNamespace(stdout=self.text)
+
+
+def test_what_a_login_prints_before_the_answer_is_passed_over():
+    assert facts.facts(Says("Welcome!\n" + json.dumps(TABLE) + "\n"), units=[AGENT]) == of_table(TABLE)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "Welcome!", "{}", "[]", json.dumps(changed(files={})), json.dumps(changed(log=3))[:-9]]
+)
+def test_an_answer_that_cannot_be_read_is_a_failed_step(text):
+    with pytest.raises(StepFailed, match="cannot be read"):
+        facts.facts(Says(text), units=[AGENT])
+
+
+@pytest.mark.parametrize("stages", [{}, {"v1": []}, {"v1": {"init": 3}}, {"v1": {"init": {"finished": "soon"}}}])
+def test_a_status_of_another_shape_has_no_stages(stages):
+    assert of_table(changed(cloud_init=stages)).cloud_init("init") == 0.0
