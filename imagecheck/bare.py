@@ -96,9 +96,12 @@ def boot(ground: Ground, *, image: str, public_key: str, edges: Edges) -> tuple[
         user_data=injected.user_data,
     )
     watch = watchdog(ground, injected.guest_id, server_id=server.id)
-    active = nova.wait_active(
-        ground.cloud, server.id, deadline=ACTIVE_DEADLINE, since=began, each=watch.saw_server, guard=watch
-    )
+
+    def each(seen: nova.Server) -> None:
+        watch.saw_server(seen)
+        edges.answered("spawning", seen.spawning, seen.asked, time.time())
+
+    active = nova.wait_active(ground.cloud, server.id, deadline=ACTIVE_DEADLINE, since=began, each=each, guard=watch)
     edges.saw("nova_active", active.last_no, active.first_yes)
     server = active.value
     management, tenant = server.address(where.management.name), server.address(where.tenant.name)
@@ -178,6 +181,8 @@ def login(ground: Ground, bare: BareBoot, key: Path, edges: Edges, *, logs: bool
         bare.watch.leave()
         guest.forget()
         raise
+    if bare.watch.console_spoke:
+        edges.saw("console_spoke", *bare.watch.console_spoke)
     return guest
 
 

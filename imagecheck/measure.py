@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
-from imagecheck.bare import Ground
+from imagecheck.bare import CONF_D, Ground
 from imagecheck.cloud import nova
 from imagecheck.cloud.connection import Cloud, asking
 from imagecheck.errors import ImagecheckError
-from imagecheck.guest import agent, clock
+from imagecheck.guest import clock, console, facts
 from imagecheck.guest.ssh import Guest
-from imagecheck.launch import BOOT_CUTS, LAUNCH_CUTS, Event, Offset, best_offset, collect, timeline
+from imagecheck.launch import BOOT_CUTS, EVENTS, LAUNCH_CUTS, Event, Offset, best_offset, collect, timeline
 from imagecheck.report import Measured
 
 ROUNDS = 5
+UNITS = ("docker.service", "network-online.target", "ssh.service", "sshd.service")
 
 
 @dataclass(frozen=True)
@@ -33,23 +35,26 @@ def look(ground: Ground, guest: Guest, server_id: str) -> Look:
     events: list[Event] = []
     offsets: list[Offset] = []
     reasons: dict[str, str] = {}
-    unit = ground.definition.agent.unit
+    agent, told = ground.definition.agent, None
     try:
-        facts = agent.facts(guest, units=(unit, "docker.service"))
-        events += collect.of_guest(facts, agent_unit=unit)
+        told = facts.facts(guest, units=(agent.unit, *UNITS), log=agent.log, guest_info=f"{CONF_D}/guest_info.conf")
+        events += collect.of_guest(told, agent_unit=agent.unit)
         if there := clock.offset(guest):
             offsets.append(there)
     except ImagecheckError as error:
-        reasons |= dict.fromkeys(
-            ("userspace_started", "cloudinit_done", "agent_started", "prepare_started", "container_started",
-             "prepare_ended"), f"the guest could not be asked: {error}",
-        )  # fmt: skip
+        told_by_guest = [name for name, kind in EVENTS.items() if kind.clock == "guest"]
+        reasons |= dict.fromkeys(told_by_guest, f"the guest could not be asked: {error}")
     try:
-        events += collect.of_nova(nova.actions(ground.cloud, server_id))
+        launched = nova.epoch(nova.show(ground.cloud, server_id).raw.get("launched_at"))
+        # Other clouds may keep their stamps in MySQL, which rounds.
+        steps = nova.actions(ground.cloud, server_id)
+        events += collect.of_nova(steps, launched, rounded=not ground.cloud.site.sandbox)
         if cloud := cloud_offset(ground.cloud):
             offsets.append(cloud)
     except ImagecheckError as error:
-        reasons["nova_started"] = f"Nova's instance actions could not be read: {error}"
+        reasons |= dict.fromkeys(("nova_started", "scheduled"), f"Nova's instance actions could not be read: {error}")
+    with contextlib.suppress(ImagecheckError):
+        events += collect.of_console(console.clean(nova.console(ground.cloud, server_id)), told)
     return Look(tuple(events), tuple(offsets), reasons)
 
 

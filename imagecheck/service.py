@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import configparser
 import contextlib
+import functools
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from imagecheck.cloud.connection import Hiccup, Missing
 from imagecheck.errors import StepFailed, UsageError
 from imagecheck.guest import ssh
 from imagecheck.imagefile import ImageFile
+from imagecheck.launch import Event
 from imagecheck.launch.collect import Edges
 from imagecheck.outcomes import Gone, Launch, Serving
 from imagecheck.redact import learn_named
@@ -23,6 +26,7 @@ from imagecheck.registry import publish
 
 HEALTHY_DEADLINE = 1200  # seconds; Trove's own usage_timeout is 1800
 LOGIN_DEADLINE = 120
+KNOCK = 0.5  # seconds for one TCP connect; Trove is asked once per second meanwhile
 NAME = "imagecheck"  # of the database and of its user
 
 
@@ -96,14 +100,22 @@ def wait_healthy(ground: Ground, asked: Asked, edges: Edges) -> trove.Shown:
     look = watch_connected(ground, asked.id, edges)
     watch = watchdog(ground, asked.id)
     guest: ssh.Guest | None = None
+    port: database.Database | None = None
 
     def each(shown: trove.Shown) -> None:
-        nonlocal guest
+        nonlocal guest, port
         watch.saw_instance(shown)
+        status_edges(shown, edges)
         if not shown.server_id:
             return
-        if edges.look("nova_active", time.time, lambda: _is_active(ground, shown.server_id)):
+        if edges.has("nova_active") or _is_active(ground, shown.server_id, edges):
             look()
+            if edges.has("broker_connected"):  # until then a guest may swallow what knocks
+                if port is None:
+                    tenant = nova.show(ground.cloud, shown.server_id).address(ground.where.tenant.name)
+                    port = _database(ground, tenant, asked.password)
+                if port.address:
+                    edges.look("port_open", time.time, functools.partial(port.port_open, timeout=KNOCK))
             if guest is None and ground.cloud.site.guest_key:
                 guest = _reach(ground, nova.show(ground.cloud, shown.server_id))
                 watch.enter(guest)
@@ -117,12 +129,26 @@ def wait_healthy(ground: Ground, asked: Asked, edges: Edges) -> trove.Shown:
         if guest is not None:
             guest.forget()
     edges.saw("healthy", seen.last_no, seen.first_yes)
+    if watch.console_spoke:
+        edges.saw("console_spoke", *watch.console_spoke)
     return seen.value
 
 
-def _is_active(ground: Ground, server: str) -> bool:
+def status_edges(shown: trove.Shown, edges: Edges, now: Callable[[], float] = time.time) -> None:
+    """Keep what Trove has heard of the agent, which its mgmt view alone tells."""
+    answered = now()
+    edges.answered("status_building", shown.told not in ("", "new"), shown.asked, answered)
+    if edges.answered("status_healthy", shown.told == "healthy", shown.asked, answered) and shown.heartbeat:
+        updated = nova.epoch(shown.heartbeat)
+        edges.keep(Event.at("status_updated", "cloud", updated, resolution=1.0 if updated == int(updated) else 0.0))
+
+
+def _is_active(ground: Ground, server_id: str, edges: Edges) -> bool:
+    """Ask Nova and keep the edges; True once the server is ACTIVE."""
     with contextlib.suppress(Missing):  # Trove knows the id a moment before Nova shows it
-        return nova.show(ground.cloud, server).status == "ACTIVE"
+        server = nova.show(ground.cloud, server_id)
+        edges.answered("spawning", server.spawning, server.asked, time.time())
+        return edges.answered("nova_active", server.status == "ACTIVE", server.asked, time.time())
     return False
 
 

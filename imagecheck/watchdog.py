@@ -71,6 +71,8 @@ class Watchdog:
         self._outside: Outside | None = None
         self._faults: set[str] = set()
         self.boot = ""  # id of the boot in which this began
+        self.console_spoke: tuple[float, float] | None = None  # last empty, first not: epoch seconds, harness
+        self._silent = time.time()
         self.cost = 0.0  # seconds of the guest's CPU that the last connection's questions took
 
     # ---- what others see anyway
@@ -156,6 +158,10 @@ class Watchdog:
             else:
                 self._watch.console(outside.console, now)
             self._console_bytes = len(outside.console)
+            if not outside.console:
+                self._silent = outside.asked
+            elif self.console_spoke is None and not self._from_now:
+                self.console_spoke = (min(self._silent, outside.answered), outside.answered)
         if not self._unasked:
             try:
                 queue = self._broker.queue(self._guest_id)
@@ -234,15 +240,18 @@ class Outside(threading.Thread):
         self.server: nova.Server | None = None
         self.console: str | None = None
         self.power = ""  # where the hypervisor says that the machine does not run, though Nova still says ACTIVE
+        self.asked = self.answered = 0.0  # epoch seconds around the question for the console
 
     def run(self) -> None:
         with contextlib.suppress(ImagecheckError):  # a server that is not there yet, a cloud with hiccups
             self.server = nova.show(self._cloud, self._server_id)
+        self.asked = time.time()
         try:
             self.console = nova.console(self._cloud, self._server_id)
         except ImagecheckError:
             if self.server is not None and self.server.status == "ACTIVE":
                 self._ask_for_power()
+        self.answered = time.time()
 
     def _ask_for_power(self) -> None:
         """Only the console of a machine that does not run cannot be read; while one is rebooted, Nova says so."""

@@ -46,6 +46,12 @@ class Server:
     metadata: Mapping[str, str]
     fault: str = ""
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    asked: float = field(default=0.0, repr=False, compare=False)  # epoch seconds, harness: before the request
+
+    @property
+    def spawning(self) -> bool:
+        """Whether Nova has networks and disks for it and starts it, or has (nova/compute/manager.py, task_states)."""
+        return self.status == "ACTIVE" or self.raw.get("task_state") == "spawning"
 
     def address(self, network_name: str) -> str:
         """The first address on that network; "" when there is none."""
@@ -54,7 +60,10 @@ class Server:
 
 @dataclass(frozen=True)
 class Step:
-    """One event of an instance action, by Nova's clock (seconds since the epoch); finish is 0.0 while it runs."""
+    """One event of an instance action, by Nova's clock (seconds since the epoch); finish is 0.0 while it runs.
+
+    ``requested`` is the action's own start: the moment of the API request (nova/objects/instance_action.py).
+    """
 
     action: str
     event: str
@@ -62,6 +71,7 @@ class Step:
     finish: float
     result: str
     traceback: str
+    requested: float = 0.0
 
 
 def flavors(cloud: Cloud) -> list[Flavor]:
@@ -133,8 +143,9 @@ def boot(
 
 def show(cloud: Cloud, server_id: str) -> Server:
     """The server now; Missing when there is none."""
+    asked = time.time()
     with asking(STEP, "show the server"):
-        return _server(cloud.admin.compute.get_server(server_id))
+        return _server(cloud.admin.compute.get_server(server_id), asked)
 
 
 def find(cloud: Cloud, name: str) -> list[Server]:
@@ -213,6 +224,7 @@ def actions(cloud: Cloud, server_id: str) -> list[Step]:
                         epoch(get("finish_time")),
                         str(get("result") or ""),
                         str(get("traceback") or ""),
+                        epoch(getattr(action, "start_time", None)),
                     )
                 )
     return sorted(steps, key=lambda step: step.start)
@@ -304,7 +316,7 @@ def delete(cloud: Cloud, server_id: str, *, deadline: float = DELETE_DEADLINE) -
     waits.until(gone, reason="Nova to remove the server", deadline=deadline, interval=1, transient=(Hiccup,), step=STEP)
 
 
-def _server(raw: Any) -> Server:
+def _server(raw: Any, asked: float = 0.0) -> Server:
     table: dict[str, Any] = raw.to_dict()
     # The user-data holds trove-guestagent.conf in base64 within base64, where no redaction finds its password.
     for secret in ("user_data", "admin_password"):
@@ -322,6 +334,7 @@ def _server(raw: Any) -> Server:
         metadata=dict(table.get("metadata") or {}),
         fault=str(fault.get("message") or ""),
         raw=table,
+        asked=asked,
     )
 
 

@@ -44,6 +44,7 @@ class Shown:
     fault: str
     addresses: tuple[str, ...]
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    asked: float = field(default=0.0, repr=False, compare=False)  # epoch seconds, harness: before the request
 
     @property
     def healthy(self) -> bool:
@@ -56,9 +57,14 @@ class Shown:
         return str(self.raw.get("service_status_updated") or "")
 
     @property
+    def told(self) -> str:
+        """What the agent has said last, in the mgmt view alone; "new": nothing yet (service_status.py)."""
+        return str((self.raw.get("guest_status") or {}).get("state_description", ""))
+
+    @property
     def summary(self) -> str:
         """Both states in a few words; while building, also what the agent has said ("new": nothing yet)."""
-        told = (self.raw.get("guest_status") or {}).get("state_description", "") if self.status == "BUILD" else ""
+        told = self.told if self.status == "BUILD" else ""
         return f"{self.status}/{self.operating_status or '-'}" + (f", agent: {told}" if told else "")
 
 
@@ -152,8 +158,9 @@ def create(
 
 def show(cloud: Cloud, instance_id: str) -> Shown:
     """The instance by the mgmt view (it alone tells the server); Missing when there is none."""
+    asked = time.time()
     with asking(STEP, "show the instance"):
-        return _shown(cloud.trove_admin.mgmt_instances.show(instance_id))
+        return _shown(cloud.trove_admin.mgmt_instances.show(instance_id), asked)
 
 
 def show_as_tenant(cloud: Cloud, instance_id: str) -> Shown:
@@ -372,7 +379,7 @@ def _younger(shown: Shown, seconds: float) -> bool:
     return bool(created) and time.time() - created < seconds
 
 
-def _shown(raw: Any) -> Shown:
+def _shown(raw: Any, asked: float = 0.0) -> Shown:
     table: dict[str, Any] = raw.to_dict()
     server = table.get("server") or {}
     fault = table.get("fault") or {}
@@ -384,4 +391,5 @@ def _shown(raw: Any) -> Shown:
         fault=str(fault.get("message") or ""),
         addresses=tuple(str(one["address"]) for one in table.get("addresses") or ()),
         raw=table,
+        asked=asked,
     )

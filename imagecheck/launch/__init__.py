@@ -3,19 +3,25 @@
 Measuring is ``collect``; this package's ``events`` and ``timeline`` only judge and never touch a cloud.
 """
 
-from imagecheck.launch.events import EVENTS, Clock, Event, Offset, best_offset
-from imagecheck.launch.timeline import BOOT_CUTS, LAUNCH_CUTS, Cut, Phase, Timeline, timeline
+from imagecheck.launch.cuts import BOOT_CUTS, FLOORS, LAUNCH_CUTS, Cut, Floor
+from imagecheck.launch.events import Event, Offset, best_offset
+from imagecheck.launch.timeline import Phase, Timeline, phase_times, timeline
+from imagecheck.launch.vocabulary import EVENTS, Clock, Kind
 
 __all__ = [
     "BOOT_CUTS",
     "EVENTS",
+    "FLOORS",
     "LAUNCH_CUTS",
     "Clock",
     "Cut",
     "Event",
+    "Floor",
+    "Kind",
     "Offset",
     "Phase",
     "Timeline",
     "best_offset",
+    "phase_times",
     "timeline",
 ]

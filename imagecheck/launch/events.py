@@ -5,37 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
-Clock = Literal["harness", "guest", "cloud"]
-
-
-@dataclass(frozen=True)
-class Kind:
-    """One sort of event: what it means and where its time comes from."""
-
-    what: str
-    source: str
-
-
-# The vocabulary of launches, in the order of a good one. Sources: reference of Trove 18.0.0 and 26.0.0, Nova's
-# API (os-instance-actions), systemd.directives(7), cloud-init's status.json, docker inspect.
-EVENTS: dict[str, Kind] = {
-    "api_called": Kind("the create request leaves", "harness, before the request"),
-    "api_accepted": Kind("the API has answered it", "harness, after the answer"),
-    "nova_started": Kind("Nova has the server's request", "os-instance-actions create: start_time (1 s)"),
-    "nova_active": Kind("Nova has started the machine", "OS-SRV-USG:launched_at (1 s), or status ACTIVE by polling"),
-    "kernel_started": Kind("firmware and boot loader are done", "systemd KernelTimestamp"),
-    "userspace_started": Kind("kernel and initrd are done", "systemd UserspaceTimestamp"),
-    "cloudinit_done": Kind("cloud-init has written the injected files", "/run/cloud-init/status.json: last stage"),
-    "agent_started": Kind("the guest agent's process runs", "systemctl show agent unit: ExecMainStartTimestamp"),
-    "broker_connected": Kind("the agent consumes from its queue", "broker: consumers of guestagent.ID, by polling"),
-    "prepare_started": Kind("the agent works on Trove's prepare call", "mtime of .guestagent.prepare.start"),
-    "container_started": Kind("the database's container runs", "docker inspect database: State.StartedAt"),
-    "prepare_ended": Kind("the agent has reported the end of prepare", "mtime of .guestagent.prepare.end"),
-    "healthy": Kind("Trove says HEALTHY", "Trove API: operating_status, by polling"),
-    "first_query": Kind("a query over the tenant network is answered", "harness, SQL client"),
-}
+from imagecheck.launch.vocabulary import EVENTS, Clock
 
 
 @dataclass(frozen=True)

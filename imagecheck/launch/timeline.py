@@ -6,63 +6,25 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from imagecheck.launch.events import EVENTS, Event, Offset, sane
-
-
-@dataclass(frozen=True)
-class Cut:
-    """Where a phase ends. The first cut of a table has no phase: it is the origin."""
-
-    event: str
-    phase: str
-
-    @property
-    def source(self) -> str:
-        """Where the event's time comes from."""
-        return EVENTS[self.event].source if self.event in EVENTS else ""
-
-
-# kernel_started is no cut: under emulation the loader's and the kernel's share of the time tell one story, and the
-# event is in timings.json for those who want it.
-_TO_THE_AGENT = (
-    Cut("nova_active", "Nova building"),
-    Cut("userspace_started", "firmware and kernel"),
-    Cut("cloudinit_done", "userspace to cloud-init done"),
-    Cut("agent_started", "agent started"),
-    Cut("broker_connected", "broker connected"),
-)
-
-BOOT_CUTS: tuple[Cut, ...] = (
-    Cut("api_called", ""),
-    Cut("api_accepted", "API accepted"),
-    *_TO_THE_AGENT,
-)
-
-# Trove casts prepare while the server is still building; the agent finds it in its queue. Inside prepare the agent
-# starts the container, waits until the database answers and then reports; afterwards Trove polls (usage_sleep_time
-# 5 s) and wants several HEALTHY polls in a row, so that phase has a floor that no image can beat.
-LAUNCH_CUTS: tuple[Cut, ...] = (
-    Cut("api_called", ""),
-    Cut("api_accepted", "API accepted"),
-    Cut("nova_started", "Trove before Nova"),
-    *_TO_THE_AGENT,
-    Cut("prepare_started", "prepare received"),
-    Cut("container_started", "prepare, database container started"),
-    Cut("prepare_ended", "prepare, database answers"),
-    Cut("healthy", "HEALTHY (Trove's polls)"),
-    Cut("first_query", "first query"),
-)
+from imagecheck.launch.cuts import Cut
+from imagecheck.launch.events import Event, Offset, sane
+from imagecheck.launch.sample import PhaseTime
+from imagecheck.launch.vocabulary import EVENTS
 
 
 @dataclass(frozen=True)
 class Phase:
-    """``seconds`` ± ``uncertainty``, beginning ``start`` seconds after the timeline's origin."""
+    """``seconds`` ± ``uncertainty``, beginning ``start`` seconds after the timeline's origin.
+
+    ``waiting``: for what nobody works meanwhile; "" where somebody does.
+    """
 
     name: str
     start: float
     seconds: float
     uncertainty: float
     note: str = ""
+    waiting: str = ""
 
     @property
     def certain(self) -> bool:
@@ -87,6 +49,11 @@ class Timeline:
     def seconds(self) -> float:
         """The whole, from the first known cut to the last one; equals the sum of the phases."""
         return math.fsum(phase.seconds for phase in self.phases)
+
+    @property
+    def lost(self) -> Mapping[str, str]:
+        """Those of ``missing`` that every good launch has (vocabulary.EVENTS, absent)."""
+        return {event: reason for event, reason in self.missing.items() if event in EVENTS and not EVENTS[event].absent}
 
 
 @dataclass(frozen=True)
@@ -114,7 +81,7 @@ def timeline(
     """
     points, missing = _points(events, offsets, cuts, reasons or {})
     phases: list[Phase] = []
-    names: list[str] = []
+    ending: list[Cut] = []  # the cuts whose phases end at the next event that was seen
     notes: list[str] = []
     origin: float | None = None
     first: _Point | None = None
@@ -122,10 +89,11 @@ def timeline(
     reached = 0.0  # seconds after the origin, running maximum
     for cut in cuts:
         if cut.phase:
-            names.append(cut.phase)
+            ending.append(cut)
         point = points.get(cut.event)
         if point is None:
-            notes.append(f"{cut.event} not seen")
+            if not cut.absent:
+                notes.append(f"{cut.event} not seen")
             continue
         if before is None or origin is None:
             # Nothing is known before the first event that was seen, so no phase can end here.
@@ -136,14 +104,29 @@ def timeline(
             early = reached - (point.when - origin)
             if early > uncertainty:
                 notes.append(f"{early:.1f} s before the phase above ended")
-            phases.append(Phase(" + ".join(names), reached, end - reached, uncertainty, "; ".join(notes)))
+            name, waiting = _merged(ending, notes)
+            phases.append(Phase(name, reached, end - reached, uncertainty, "; ".join(notes), waiting))
             reached = end
         # A cut that came early does not move the border: the next phase still begins at the later event.
         if before is None or point.when - origin >= reached:
             before = point
-        names, notes = [], []
+        ending, notes = [], []
     whole = _uncertainty(first, before) if first and before and phases else 0.0
     return Timeline(tuple(phases), missing, origin, whole)
+
+
+def _merged(ending: Sequence[Cut], notes: list[str]) -> tuple[str, str]:
+    """One phase of several: its name, and for what it waits where all of them do; else a note says that some do."""
+    waits = list(dict.fromkeys(cut.waiting for cut in ending if cut.waiting))
+    if waits and not all(cut.waiting for cut in ending):
+        notes.append(f"in part waiting for {'; '.join(waits)}")
+        waits = []
+    return " + ".join(cut.phase for cut in ending), "; ".join(waits)
+
+
+def phase_times(found: Timeline) -> tuple[PhaseTime, ...]:
+    """The phases as a sample keeps them."""
+    return tuple(PhaseTime(one.name, one.seconds, one.uncertainty, one.waiting) for one in found.phases)
 
 
 def _points(
@@ -165,7 +148,10 @@ def _points(
             if best is None or point.half + point.offset < best.half + best.offset:
                 points[event.name] = point
     missing = {
-        cut.event: faults.get(cut.event) or reasons.get(cut.event) or f"nothing from its source ({cut.source})"
+        cut.event: faults.get(cut.event)
+        or reasons.get(cut.event)
+        or cut.absent
+        or f"nothing from its source ({cut.source})"
         for cut in cuts
         if cut.event not in points
     }

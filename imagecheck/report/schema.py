@@ -100,6 +100,7 @@ def _phase(phase: Phase) -> dict[str, Any]:
         "seconds": _round(phase.seconds),
         "uncertainty": _round(phase.uncertainty),
         "note": phase.note,
+        "waiting": phase.waiting,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 
 from imagecheck.launch import Phase
 from imagecheck.redact import clean as clean
@@ -10,6 +11,8 @@ from imagecheck.report.facts import Fault, Measured
 
 _NARROWEST_BAR = 8  # columns; with less, the numbers stand alone
 _WIDEST_NAME = 36
+_MOST_ROWS = 18
+_WAITING = ("░", ".")  # a bar of a phase in which nobody works
 _LABEL = 17  # columns of "FAILED", "seen in", ... in the design's picture
 _ASCII = str.maketrans({"…": "...", "→": "->", "±": "+/-", "×": "x", "█": "#", "▏": "|", "–": "-", "’": "'", "·": "."})
 
@@ -29,7 +32,7 @@ def timeline_lines(measured: Measured, *, width: int = 80, unicode: bool = True,
         # In ASCII before it is laid out: "..." is wider than "…".
         return clean(text) if unicode else plain(clean(text))
 
-    phases = measured.timeline.phases
+    phases = _rows(measured.timeline.phases)
     head = measured.title
     if phases:
         head += f"  {measured.timeline.seconds:.1f} s ± {measured.timeline.uncertainty:.1f} s"
@@ -49,9 +52,34 @@ def timeline_lines(measured: Measured, *, width: int = 80, unicode: bool = True,
         lines += [f"  {part}" for part in more]
         if phase.note:
             lines += _wrapped(say(phase.note), width, "    ", "    ")
-    for event, reason in measured.timeline.missing.items():
+    if waited := sum(phase.seconds for phase in measured.timeline.phases if phase.waiting):
+        lines += _wrapped(
+            say(f"{_WAITING[not unicode]} waiting for Trove's own polls, {waited:.1f} s"), width, "  ", "    "
+        )
+    for event, reason in measured.timeline.lost.items():
         lines += _wrapped(say(f"not seen: {event}, {reason}"), width, "  ", "    ")
     return lines
+
+
+def _rows(phases: Sequence[Phase]) -> list[Phase]:
+    """At most as many as a person reads: the shortest are drawn with the shorter neighbour. The sum stays."""
+    rows = list(phases)
+    while len(rows) > _MOST_ROWS:
+        at = min(range(len(rows)), key=lambda number: rows[number].seconds)
+        near = [one for one in (at - 1, at + 1) if 0 <= one < len(rows)]
+        # What waits and what works are not drawn as one while there is another way.
+        other = min(near, key=lambda one: (bool(rows[one].waiting) != bool(rows[at].waiting), rows[one].seconds))
+        first, second = rows[min(at, other)], rows[max(at, other)]
+        rows[min(at, other)] = Phase(
+            f"{first.name} + {second.name}",
+            first.start,
+            first.seconds + second.seconds,
+            first.uncertainty + second.uncertainty,
+            "; ".join(filter(None, (first.note, second.note))),
+            first.waiting if first.waiting and second.waiting else "",
+        )
+        del rows[max(at, other)]
+    return rows
 
 
 def _bar(phase: Phase, whole: float, columns: int, unicode: bool) -> str:
@@ -60,6 +88,8 @@ def _bar(phase: Phase, whole: float, columns: int, unicode: bool) -> str:
     left = round(phase.start / whole * columns)
     right = round((phase.start + phase.seconds) / whole * columns)
     block, sliver = ("█", "▏") if unicode else ("#", "|")
+    if phase.waiting:
+        block = _WAITING[not unicode]
     left = min(left, columns - 1)
     return " " * left + (block * (right - left) if right > left else sliver)
 

@@ -138,7 +138,8 @@ def test_logs_warnings_and_tracebacks_of_libraries_show_none(tmp_path, capsys):
 
 def test_what_a_command_prints_shows_none(capsys):
     with outlets.streams():
-        pass
+        sys.stdout.write(json.dumps({"said": every_form()}))
+        sys.stderr.write(every_form())
     told = capsys.readouterr()
     assert json.loads(told.out)
     nothing_in(told.out + told.err)

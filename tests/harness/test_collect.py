@@ -4,10 +4,13 @@ import itertools
 
 import pytest
 
-from imagecheck.cloud.nova import Step
-from imagecheck.guest.agent import Facts, Unit
-from imagecheck.launch import BOOT_CUTS, EVENTS, LAUNCH_CUTS, timeline
-from imagecheck.launch.collect import Edges, _docker_time, of_guest, of_nova, of_request
+from imagecheck import service
+from imagecheck.cloud.nova import Server, Step
+from imagecheck.cloud.trove import Shown
+from imagecheck.guest.agent import Unit
+from imagecheck.guest.facts import Facts
+from imagecheck.launch import BOOT_CUTS, EVENTS, LAUNCH_CUTS, Event, timeline
+from imagecheck.launch.collect import Edges, docker_time, of_guest, of_nova, of_request
 
 EPOCH = 1_700_000_000.0  # the guest's boot
 
@@ -27,8 +30,9 @@ def facts(**changes):
 def test_the_guests_monotonic_moments_become_wall_times():
     found = {event.name: event for event in of_guest(facts(), agent_unit="trove-guestagent.service")}
     assert {name: round(event.earliest - EPOCH, 3) for name, event in found.items()} == (
-        {"kernel_started": 0, "userspace_started": 4, "cloudinit_done": 25, "agent_started": 30,
-         "prepare_started": 50, "prepare_ended": 70, "container_started": 60.123}
+        {"kernel_started": 0, "userspace_started": 4, "cloudinit_network": 18, "cloudinit_final": 25,
+         "cloudinit_done": 25, "agent_started": 30, "prepare_started": 50, "prepare_ended": 70,
+         "container_started": 60.123}
     )  # fmt: skip
     assert {event.clock for event in found.values()} == {"guest"}
 
@@ -51,7 +55,7 @@ def test_what_did_not_happen_is_no_event():
 
 
 def test_every_name_is_in_the_vocabulary():
-    steps = [Step("create", "compute__do_build_and_run_instance", 10.0, 20.0, "Success", "")]
+    steps = [Step("create", "compute__do_build_and_run_instance", 10.0, 20.0, "Success", "", 9.0)]
     names = {event.name for event in [*of_request(1, 2), *of_nova(steps), *of_guest(facts(), agent_unit="x")]}
     assert names <= set(EVENTS)
 
@@ -67,17 +71,25 @@ def test_every_name_is_in_the_vocabulary():
     ],
 )
 def test_docker_times(text, when):
-    assert _docker_time(text) == pytest.approx(when)
+    assert docker_time(text) == pytest.approx(when)
 
 
 def test_nova_times_without_a_fraction_may_lie_up_to_a_second_later():
-    whole, fine = of_nova([Step("create", "a", 10.0, 20.25, "Success", "")])
-    assert (whole.name, whole.resolution) == ("nova_started", 1.0)
+    asked, whole, fine = of_nova([Step("create", "a", 10.0, 20.25, "Success", "", 9.5)])
+    assert (asked.name, asked.resolution) == ("nova_started", 0.0)
+    assert (whole.name, whole.earliest, whole.latest, whole.resolution) == ("scheduled", 10.0, 10.0, 1.0)
     assert (fine.name, fine.resolution) == ("nova_active", 0.0)
 
 
+def test_a_database_that_rounds_may_have_stamped_half_a_second_too_late():
+    (active,) = of_nova([], 20.0, rounded=True)
+    assert (active.name, active.earliest, active.latest + active.resolution) == ("nova_active", 19.5, 20.5)
+
+
 def test_a_creation_that_has_not_ended_is_not_active():
-    assert [event.name for event in of_nova([Step("create", "a", 10.0, 0.0, "", "")])] == ["nova_started"]
+    assert [event.name for event in of_nova([Step("create", "a", 10.0, 0.0, "", "", 9.0)])] == [
+        "nova_started", "scheduled",
+    ]  # fmt: skip
     assert of_nova([Step("reboot", "a", 10.0, 20.0, "Success", "")]) == []
 
 
@@ -96,8 +108,59 @@ def test_an_edge_that_was_true_at_the_first_look_begins_with_the_request():
     assert (event.earliest, event.latest) == (40.0, 50.0)
 
 
+def test_an_answer_got_for_another_purpose_counts_from_its_question():
+    edges = Edges()
+    assert not edges.answered("spawning", False, 10.0, 11.0)
+    assert edges.answered("spawning", True, 12.0, 13.0)
+    assert edges.answered("spawning", False, 14.0, 15.0), "what was true once stays"
+    (event,) = edges.events(since=0.0)
+    assert (event.earliest, event.latest) == (10.0, 13.0)
+
+
+def test_the_first_stamp_that_an_answer_carried_is_kept():
+    edges = Edges()
+    for when in (5.0, 6.0):
+        edges.keep(Event.at("status_updated", "cloud", when, resolution=1.0))
+    assert [event.earliest for event in edges.events(since=0.0)] == [5.0]
+
+
 @pytest.mark.parametrize("cuts", [BOOT_CUTS, LAUNCH_CUTS])
 def test_collected_events_make_a_timeline(cuts):
     found = timeline([*of_request(890.0, 891.0)], [], cuts)
     assert [phase.name for phase in found.phases] == ["API accepted"]
     assert "agent_started" in found.missing
+
+
+def test_what_trove_has_heard_of_the_agent_is_told_by_its_answers():
+    edges = Edges()
+    for asked, told, updated in [
+        (10.0, "new", ""),
+        (11.0, "building", "2023-11-14T22:13:30"),
+        (12.0, "healthy", "2023-11-14T22:13:55"),
+        (13.0, "healthy", "2023-11-14T22:14:25"),
+    ]:
+        raw = {"guest_status": {"state_description": told}, "service_status_updated": updated}
+        service.status_edges(Shown("i", "BUILD", "", "s", "", (), raw, asked), edges, lambda asked=asked: asked + 0.2)
+    found = {event.name: event for event in edges.events(since=0.0)}
+    assert (found["status_building"].earliest, found["status_building"].latest) == (10.0, 11.2)
+    assert (found["status_healthy"].earliest, found["status_healthy"].latest) == (11.0, 12.2)
+    stamp = found["status_updated"]
+    assert (stamp.clock, stamp.earliest, stamp.resolution) == ("cloud", EPOCH + 35, 1.0)
+    assert set(found) <= set(EVENTS)
+
+
+@pytest.mark.parametrize("told", ["", "new"])
+def test_an_agent_that_said_nothing_has_no_edge(told):
+    edges = Edges()
+    raw = {"guest_status": {"state_description": told}}
+    service.status_edges(Shown("i", "BUILD", "", "s", "", (), raw, 1.0), edges, lambda: 2.0)
+    assert edges.events(since=0.0) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "task", "spawning"),
+    [("BUILD", "scheduling", False), ("BUILD", "networking", False), ("BUILD", "spawning", True),
+     ("ACTIVE", None, True), ("BUILD", None, False)],
+)  # fmt: skip
+def test_nova_spawns_once_networks_and_disks_are_there(status, task, spawning):
+    assert Server("s", "n", "p", status, {}, True, {}, raw={"task_state": task}).spawning is spawning

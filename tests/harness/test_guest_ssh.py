@@ -8,8 +8,10 @@ import time
 import pytest
 
 from imagecheck.errors import StepFailed
-from imagecheck.guest import agent, clock, evidence
+from imagecheck.guest import agent, clock, evidence, facts
 from imagecheck.guest.ssh import Guest, NoAnswer, keypair
+from imagecheck.launch import EVENTS
+from imagecheck.launch.collect import of_guest
 from imagecheck.waits import TimedOut
 
 SSH = """#!/bin/sh
@@ -108,10 +110,12 @@ def test_a_keypair_is_private(tmp_path):
 
 def test_facts_of_a_guest_without_anything(guest):
     """This host has no database container, no prepare and perhaps no systemd: nothing of it is an error."""
-    found = agent.facts(guest, units=["none.service"])
+    found = facts.facts(guest, units=["none.service"], log="/nonexistent", guest_info="/nonexistent")
     assert found.boot_id == guest.boot_id()
     assert abs(found.wall - time.time()) < 30
     assert (found.prepare_start, found.prepare_end, found.container) == (0.0, 0.0, {})
+    assert (found.log, found.mounted, found.injected, found.ready) == ({}, 0.0, 0.0, ())
+    assert {event.name for event in of_guest(found, agent_unit="none.service")} <= set(EVENTS)
 
 
 def test_the_clock_of_the_same_machine_agrees(guest):

@@ -153,6 +153,22 @@ def test_a_panic_on_the_console_ends_the_wait_at_once(world, make):
     assert error.seen.startswith("console, line 1: ")
 
 
+def test_the_consoles_first_byte_came_between_the_last_empty_look_and_the_first_other(world, make):
+    watch = make()
+    watch.look("guest")
+    world.now += 6
+    watch.look("guest")
+    assert watch.console_spoke is None
+    world.now += 6
+    world.text = "SeaBIOS"
+    watch.look("guest")
+    first = watch.console_spoke
+    assert first == (world.epoch + 1006, world.epoch + 1012)
+    world.now += 6
+    watch.look("guest")
+    assert watch.console_spoke == first
+
+
 def test_a_prompt_counts_only_where_the_console_was_read_again(world, make):
     world.text = "Booting ...\r\ngrub> "
     error = failure(world, make())
@@ -329,7 +345,8 @@ def test_a_restart_storm_of_the_database_under_trove_is_named_at_once(world, mak
     definition = load(known()[0])
     site = SimpleNamespace(guest_key=key, jump="")
     ground = bare.Ground(
-        SimpleNamespace(site=site), None, SimpleNamespace(management=SimpleNamespace(name="mgmt")),
+        SimpleNamespace(site=site), None,
+        SimpleNamespace(management=SimpleNamespace(name="mgmt"), tenant=SimpleNamespace(name="tenant")),
         dataclasses.replace(definition, agent=dataclasses.replace(definition.agent, unit=UNIT)), "run",
         tmp_path / "own" / "key", world, (),
     )  # fmt: skip
