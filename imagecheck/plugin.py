@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from imagecheck import order
+from imagecheck import interrupts, order
 from imagecheck.errors import ImagecheckError, NotReached, UsageError
 from imagecheck.options import OPTIONS, STAGES, known_failure
 
@@ -52,6 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
         session = Session(
             images=option.image, datastore=option.datastore, sha256=option.sha256, cloud=option.cloud, site=option.site,
             release=option.release, report=Path(option.report), yes=option.yes,
+            keep=option.keep, keep_for=option.keep_for,
         )  # fmt: skip
     config.stash[_KEY] = session
     if config.args_source is not config.ArgsSource.ARGS:
@@ -61,16 +61,9 @@ def pytest_configure(config: pytest.Config) -> None:
             config.args = [str(paths.shipped("suite"))]
     session.progress_to(_Beside(config))
     if not _worker(config):
-        before = signal.signal(signal.SIGTERM, _interrupt)
-
-        def restore() -> None:
-            signal.signal(signal.SIGTERM, before)
-
-        config.add_cleanup(restore)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt("SIGTERM")
+        handlers = contextlib.ExitStack()
+        handlers.enter_context(interrupts.handled(session.steps))
+        config.add_cleanup(handlers.close)
 
 
 @pytest.hookimpl(optionalhook=True)
