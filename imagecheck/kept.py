@@ -5,7 +5,6 @@ What is kept has its keys in a folder of its own (``paths.home()/kept/RUN``, 070
 
 from __future__ import annotations
 
-import json
 import shlex
 import time
 from collections.abc import Iterator
@@ -21,7 +20,6 @@ from imagecheck.options import KEEP
 if TYPE_CHECKING:
     from imagecheck.bare import Ground
 
-RECORD = "kept.json"
 
 
 @dataclass(frozen=True)
@@ -40,14 +38,6 @@ NEVER = Keep()
 
 
 @dataclass(frozen=True)
-class Secrets:
-    """What only this run knows and its successor needs: the guest id of the bare boot, the database's password."""
-
-    guest_id: str = ""
-    password: str = field(default="", repr=False)
-
-
-@dataclass(frozen=True)
 class End:
     """How a road ended. ``left``: what could not be removed, a line each; ``lines`` tell of what was kept."""
 
@@ -56,12 +46,12 @@ class End:
     lines: list[str] = field(default_factory=list)
 
 
-def end(name: str, ground: Ground, keep: Keep, *, failed: bool, secrets: Secrets) -> End:
+def end(name: str, ground: Ground, keep: Keep, *, failed: bool) -> End:
     """Keep or remove what the road of the image ``name`` made. Raises nothing of a cloud's."""
     ledger = ground.ledger
     if keep.holds(failed) and any(one.kind in ("server", "instance") for one in ledger.open):
         try:
-            return _keep(ground, keep, secrets)
+            return _keep(ground, keep)
         except (OSError, ImagecheckError) as error:
             progress.note(f"nothing is kept ({str(error).splitlines()[0]}): it is removed")
     left: list[str] = []
@@ -72,7 +62,7 @@ def end(name: str, ground: Ground, keep: Keep, *, failed: bool, secrets: Secrets
     return End(f"{ledger.account}" + (f": `imagecheck gc --run {ground.run}` tries again" if left else ""), left)
 
 
-def _keep(ground: Ground, keep: Keep, secrets: Secrets) -> End:
+def _keep(ground: Ground, keep: Keep) -> End:
     until = time.time() + keep.seconds
     folder = cleanup.kept_folder() / ground.run
     ground.ledger.intend("folder", str(folder))
@@ -81,16 +71,13 @@ def _keep(ground: Ground, keep: Keep, secrets: Secrets) -> End:
         if key and key.exists():
             _write(folder / ("key" if key == ground.key else "trove_key"), key.read_bytes())
     things = [one for one in ground.ledger.open if one.kind in ("server", "instance") and one.id]
-    table = {"run": ground.run, "guest_id": secrets.guest_id, "password": secrets.password}
-    table |= {one.kind: one.id for one in things}
-    _write(folder / RECORD, json.dumps(table).encode())  # not redacted: the next run needs it
     if keep.seconds > marks.TTL:
         _protect(ground, until)
     ground.ledger.keep(until)
     lines = [f"kept      {one} until {marks.stamp(until)}" for one in things]
     for one in things:
         lines += [f"log in    {line}" for line in _ways_in(ground, one.kind, one.id, folder)]
-    lines += [f"again     pytest --image ... --attach {ground.run}", f"clean up  imagecheck gc --run {ground.run}"]
+    lines.append(f"clean up  imagecheck gc --run {ground.run}")
     return End(f"{ground.ledger.account} (kept)", lines=lines)
 
 

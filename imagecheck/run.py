@@ -24,7 +24,7 @@ from imagecheck.guest import config_drive, console, ssh
 from imagecheck.held import folder as held_folder
 from imagecheck.imagefile import ImageFile
 from imagecheck.injection import Cell
-from imagecheck.kept import NEVER, End, Keep, Secrets, end
+from imagecheck.kept import NEVER, End, Keep, end
 from imagecheck.launch import collect
 from imagecheck.outcomes import Agent, BareBoot, Gone, Launch, Operation, Serving
 from imagecheck.report import Fault, Folder, Measured, Retry, Run
@@ -374,8 +374,7 @@ class Road:
         """Remove everything that was made, in the cloud and here. Returns what is left, a line each."""
         try:
             if ground := self.ground:
-                failed = bool(self.faults)
-                self.end = end(self.choice.name, ground, self.keep, failed=failed, secrets=self._secrets())
+                self.end = end(self.choice.name, ground, self.keep, failed=bool(self.faults))
         finally:
             self._open.close()
         return self.end.left
@@ -384,8 +383,3 @@ class Road:
     def ground(self) -> Ground | None:
         """The cloud and the ledger, once they are reached."""
         return self._made.get("cloud")
-
-    def _secrets(self) -> Secrets:
-        server: BareBoot | None = self._made.get("Nova server")
-        asked: service.Asked | None = getattr(self, "_asked", None)
-        return Secrets(server.injected.guest_id if server else "", asked.password if asked else "")

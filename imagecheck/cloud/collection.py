@@ -66,10 +66,6 @@ def _known(ledgers: list[Ledger], now: float) -> dict[str, Known]:
         over = owner.host != socket.gethostname() and 0 < max(owner.until, one.kept) < now
         by = f"process {owner.pid} on {owner.host}"
         known[owner.run] = Known(owner.run, one.owner_alive() and not over, one.kept, by)
-    for one in ledgers:
-        if known[one.owner.run].alive:
-            for run in one.attached:
-                known[run] = Known(run, alive=True, by=f"{one.owner.run} is attached to it")
     return known
 
 

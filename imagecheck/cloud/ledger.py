@@ -2,7 +2,7 @@
 
 One JSON-lines file per run under ``paths.home()/ledger``. Every line is fsynced. The first says whose it is; then
 an ``intend`` comes before each request, ``made`` gives its id, ``removed`` closes it. kill -9 loses at most the
-answer to one request, and its name is on disk. ``kept`` and ``attached`` tell what outlasts the run, or is another's.
+answer to one request, and its name is on disk. ``kept`` says that what is open stays on purpose.
 """
 
 from __future__ import annotations
@@ -94,7 +94,6 @@ class Ledger:
         self.path = path
         self.owner = owner
         self.kept = 0.0  # epoch seconds until which what is open was left on purpose; 0.0: nothing was
-        self.attached: tuple[str, ...] = ()  # other runs whose kept things this one works with
         self._entries: dict[int, Entry] = entries or {}
         self._lock = threading.RLock()
         self._torn = False  # the last line was cut off by a crash
@@ -162,12 +161,6 @@ class Ledger:
             self.kept = until
             self._write({"kept": until})
 
-    def attach(self, run: str) -> None:
-        """This run works with what ``run`` has kept: nobody may remove that meanwhile."""
-        with self._lock:
-            self.attached += (run,)
-            self._write({"attached": run})
-
     def marks(self) -> dict[str, str]:
         """What everything made now carries besides the run, where it can: owner, and until when it is nobody else's."""
         return {
@@ -227,7 +220,7 @@ def read(path: Path) -> Ledger:
     """
     owner: Owner | None = None
     entries: dict[int, Entry] = {}
-    kept, attached = 0.0, []
+    kept = 0.0
     text = path.read_text(encoding="utf-8", errors="replace")
     for line in text.splitlines():
         try:
@@ -244,14 +237,12 @@ def read(path: Path) -> Ledger:
                 entries[int(record["removed"])] = replace(entries[int(record["removed"])], removed=True)
             elif "kept" in record:
                 kept = float(record["kept"])
-            elif "attached" in record:
-                attached.append(str(record["attached"]))
         except (ValueError, KeyError, TypeError, AttributeError):
             continue
     if owner is None:
         raise UsageError(f"{path}: is not a ledger of imagecheck: move it out of that folder")
     found = Ledger(path, owner, entries)
-    found.kept, found.attached, found._torn = kept, tuple(attached), not text.endswith("\n")
+    found.kept, found._torn = kept, not text.endswith("\n")
     return found
 
 
@@ -268,7 +259,7 @@ def everyone(folder: Path | None = None) -> tuple[list[Ledger], list[str]]:
         except FileNotFoundError:  # its run has ended meanwhile
             continue
         except UsageError as error:
-            if "\n" in path.read_text(encoding="utf-8", errors="replace"):
+            if b"\n" in path.read_bytes():
                 strange.append(str(error))
     return sorted(ledgers, key=lambda one: one.owner.time), strange
 
