@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from imagecheck.bare import Ground
 
 
-
 @dataclass(frozen=True)
 class Keep:
     """Whether what a run made outlasts it, and for how many seconds."""

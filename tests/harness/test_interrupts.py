@@ -58,9 +58,7 @@ class Toy:
                 "mariadb:11.8", "test_toy.py"]  # fmt: skip
         environment = os.environ | {"IMAGECHECK_HOME": str(folder / "home"), "PYTHONPATH": str(ROOT)}
         self.out = (folder / "out.txt").open("w")
-        self.process = subprocess.Popen(
-            argv, stdout=self.out, stderr=self.out, cwd=folder, env=environment, **more
-        )
+        self.process = subprocess.Popen(argv, stdout=self.out, stderr=self.out, cwd=folder, env=environment, **more)
 
     @property
     def said(self):

@@ -134,7 +134,7 @@ def a_whole_run(folder):
         states[ledger.path.stat().st_size] = (ledger.entries, ledger.kept)
 
     now()
-    server = ledger.intend("server", "é\n\"x", network="tenant")
+    server = ledger.intend("server", 'é\n"x', network="tenant")
     now()
     server = ledger.made(server, "id-1")
     now()
@@ -162,7 +162,7 @@ def test_cut_off_at_any_byte_it_says_what_its_whole_lines_say(tmp_path):
             continue
         (read,), strange = ledgers.everyone(copy.parent)
         assert strange == []
-        # The newline alone may be what is missing: then the line is whole all the same. Removing writes a line for each.
+        # The newline alone may be what is missing: then the line is whole all the same.
         whole = max(size for size in states if size <= length + 1)
         entries, kept = states[whole]
         assert [(one.number, one.kind, one.name, one.of) for one in read.entries] == [
@@ -187,7 +187,7 @@ def test_what_is_written_after_a_crash_is_not_glued_to_the_line_that_was_cut_off
 @given(st.binary(max_size=200))
 def test_whatever_lies_in_the_folder_the_others_are_read(junk):
     with tempfile.TemporaryDirectory() as folder:
-        ledger, _ = a_whole_run(Path(folder))
+        a_whole_run(Path(folder))
         (Path(folder) / "junk.jsonl").write_bytes(junk)
         found, strange = ledgers.everyone(Path(folder))
         assert [one.owner.run for one in found] == ["run-1"]
