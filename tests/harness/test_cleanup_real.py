@@ -13,10 +13,10 @@ from imagecheck.cloud import cleanup, collection, connection, glance, inventory,
 from imagecheck.cloud.collection import collect_garbage
 from imagecheck.cloud.garbage import judge
 from imagecheck.cloud.ledger import Ledger
+from imagecheck.guest import ssh
 
 pytestmark = pytest.mark.sandbox
 LONG_AGO = time.time() - 3 * marks.TTL
-PUBLIC = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGHkFZQ0fr4mTfwy8cEYGm1kYLVgNEDS4Bm1VxOzAPSb imagecheck"
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +40,10 @@ def file(tmp_path):
 
 
 @pytest.fixture
-def made(cloud, file, monkeypatch):
+def made(cloud, file, tmp_path, monkeypatch):
     """Make what a run makes, as it makes it; what is left of it goes at the end. Gives the run and its ledger."""
     ledgers = []
+    _, public = ssh.keypair(tmp_path)
 
     def make(began, ttl=marks.TTL):
         run = marks.new_run(began)
@@ -50,7 +51,7 @@ def made(cloud, file, monkeypatch):
         ledgers.append(ledger)
         with monkeypatch.context() as patch:
             patch.setattr(marks, "TTL", ttl)  # what was made long ago says so
-            nova.create_keypair(cloud, ledger, run, PUBLIC)
+            nova.create_keypair(cloud, ledger, run, public)
             network.ssh_group(cloud, ledger, run, run)
             glance.upload(cloud, ledger, file, name=run, run=run)
         return run, ledger
