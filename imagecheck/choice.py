@@ -138,3 +138,8 @@ def place(cloud: str = "", site_file: str = "", release: str = sandbox.releases.
     if entry:
         return Site(cloud=entry, tenant_cloud=entry)
     return sandbox.up(release, yes=yes)
+
+
+def standing(cloud: str = "", site_file: str = "") -> Site | None:
+    """The same without starting anything: None where no cloud is named and no sandbox is up."""
+    return place(cloud, site_file) if elsewhere(cloud, site_file) or sandbox.running() else None

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from imagecheck import __version__, outlets, redact
+from imagecheck import __version__, interrupts, outlets, redact
 from imagecheck.errors import ImagecheckError, UsageError
 from imagecheck.options import STAGES
 
@@ -29,7 +29,8 @@ def _main(words: list[str]) -> int:
 
             return cli.main(words[1:]) or 0
         options = _parser().parse_args(words)
-        done: int = options.command(options)
+        with interrupts.handled(interrupts.TwoSteps(list)):
+            done: int = options.command(options)
         return done
     except ImagecheckError as error:
         print(f"imagecheck: {redact.clean(str(error))}", file=sys.stderr)
@@ -73,8 +74,12 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument("name", help="the datastore's name, in lower case")
     new.add_argument("--into", default=".", help="the folder that gets elements/, images/ and checks/ (default: here)")
     new.set_defaults(command=_new)
-    garbage = commands.add_parser("gc", help="remove what earlier, dead runs left in a cloud")
-    garbage.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    garbage = commands.add_parser("gc", help="remove what earlier, dead runs left in a cloud and on this host")
+    garbage.add_argument("--dry-run", action="store_true", help="only say what would be removed, and why the rest not")
+    garbage.add_argument("--older-than", default="", metavar="2h", help="nothing that is younger")
+    garbage.add_argument("--run", default="", metavar="RUN", help="only of this run, also what it keeps (--keep)")
+    garbage.add_argument("--cloud", default="", metavar="ENTRY", help="look through this cloud too: ledgers get lost")
+    garbage.add_argument("--site", default="", metavar="FILE", help="the same, by a site file")
     garbage.set_defaults(command=_gc)
     commands.add_parser("sandbox", help="up, down, status, shell, logs, reset, destroy", add_help=False)
     return parser
@@ -136,16 +141,31 @@ def _new(options: argparse.Namespace) -> int:
 
 
 def _gc(options: argparse.Namespace) -> int:
-    from imagecheck.cloud.cleanup import collect_garbage
+    from imagecheck import choice, progress
+    from imagecheck.cloud import connection, marks
+    from imagecheck.cloud.collection import collect_garbage
 
-    gone, left = collect_garbage(dry_run=options.dry_run)
-    for line in left:
-        print(line)
+    older_than = marks.duration(options.older_than, "--older-than") if options.older_than else 0.0
+    cloud = None
+    try:
+        if where := choice.standing(options.cloud, options.site):
+            cloud = connection.connect(where)
+    except ImagecheckError as error:
+        if options.cloud or options.site:
+            raise
+        progress.note(f"{error}: only what ledgers name is looked for")  # the usual cloud, which nobody named
+    done = collect_garbage(dry_run=options.dry_run, older_than=older_than, run=options.run, cloud=cloud)
     if options.dry_run:
-        print(f"would remove {len(left)}")
+        for line in done.left:
+            print(f"remove  {line}")
+        for line in done.kept:
+            print(f"keep    {line}")
+        print(f"would remove {len(done.left)}")
         return 0
-    print(f"removed {gone}, left {len(left)}")
-    return 1 if left else 0
+    for line in done.left:
+        print(line)
+    print(f"removed {done.gone}, left {len(done.left)}")
+    return 1 if done.left else 0
 
 
 if __name__ == "__main__":

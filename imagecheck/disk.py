@@ -6,12 +6,10 @@ mounts it: 0.15 s, whatever the image's size.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ from typing import Any
 
 import testinfra
 
-from imagecheck import hostcmd, waits
+from imagecheck import held, hostcmd, waits
 from imagecheck.errors import StepFailed, UsageError
 from imagecheck.imagefile import ImageFile, probe
 from imagecheck.tree import Tree
@@ -79,21 +77,12 @@ def opened(image: ImageFile) -> Iterator[Disk]:
     require()
     probe(image.path)  # the file may have changed since it was inspected; qemu must not follow a new header
     with ExitStack() as stack:
-        work = Path(tempfile.mkdtemp(prefix="imagecheck-disk-"))
-        stack.callback(_remove, work)
+        work = stack.enter_context(held.folder("imagecheck-disk-"))
         raw = stack.enter_context(_raw(image, work))
         root = stack.enter_context(_mounted(raw, work))
         with raw.open("rb") as stream:
             sector = stream.read(_SECTOR)
         yield Disk(testinfra.get_host(str(root), connection="chroot"), root, _volumes(raw), sector)
-
-
-def _remove(work: Path) -> None:
-    for name in ("root", "raw", "daemon.log"):
-        with contextlib.suppress(FileNotFoundError):
-            place = work / name
-            place.rmdir() if place.is_dir() else place.unlink()
-    work.rmdir()
 
 
 @contextmanager

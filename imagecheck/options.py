@@ -10,6 +10,7 @@ from typing import Any, Final
 from imagecheck.definition import KnownFailure
 
 STAGES: Final = ("disk", "boot", "service")
+KEEP: Final = ("never", "on-failure", "always")
 
 # Flag -> what argparse makes of it; the order is that of `pytest --help`.
 OPTIONS: Final[dict[str, dict[str, Any]]] = {
@@ -44,6 +45,12 @@ OPTIONS: Final[dict[str, dict[str, Any]]] = {
         "metavar": "DIR",
         "help": "where reports and evidence go (default: report)",
     },
+    "--keep": {
+        "choices": KEEP,
+        "default": KEEP[0],
+        "help": "leave server or instance at the end, to look into them: ways to log in and to clean up are told",
+    },
+    "--keep-for": {"default": "2h", "metavar": "TIME", "help": "how long `imagecheck gc` leaves them (default: 2h)"},
     "--yes": {"action": "store_true", "help": "the sandbox may install the packages that it names"},
 }
 

@@ -7,7 +7,6 @@ the steps of that road, checks are ordinary tests that ask for them.
 from __future__ import annotations
 
 import contextlib
-import signal
 from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from imagecheck import order
+from imagecheck import interrupts, order
 from imagecheck.errors import ImagecheckError, NotReached, UsageError
 from imagecheck.options import OPTIONS, STAGES, known_failure
 from imagecheck.redact import clean
@@ -53,6 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
         session = Session(
             images=option.image, datastore=option.datastore, sha256=option.sha256, cloud=option.cloud, site=option.site,
             release=option.release, report=Path(option.report), yes=option.yes,
+            keep=option.keep, keep_for=option.keep_for,
         )  # fmt: skip
     config.stash[_KEY] = session
     if config.args_source is not config.ArgsSource.ARGS:
@@ -63,16 +63,9 @@ def pytest_configure(config: pytest.Config) -> None:
     session.progress_to(outlets.Beside(config.pluginmanager))
     config.pluginmanager.register(_Reports())
     if not _worker(config):
-        before = signal.signal(signal.SIGTERM, _interrupt)
-
-        def restore() -> None:
-            signal.signal(signal.SIGTERM, before)
-
-        config.add_cleanup(restore)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt("SIGTERM")
+        handlers = contextlib.ExitStack()
+        handlers.enter_context(interrupts.handled(session.steps))
+        config.add_cleanup(handlers.close)
 
 
 @pytest.hookimpl(optionalhook=True)

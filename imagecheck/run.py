@@ -7,27 +7,24 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import secrets
-import shutil
-import tempfile
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from imagecheck import __version__, bare, broker, build, database, evidence, measure, operations, progress, service
 from imagecheck.bare import Ground
-from imagecheck.build import cleanup as build_cleanup
 from imagecheck.choice import Choice
-from imagecheck.cloud import cleanup, connection, glance, nova
+from imagecheck.cloud import cleanup, connection, glance, marks, nova
 from imagecheck.cloud.ledger import Ledger
 from imagecheck.cloud.preflight import preflight
 from imagecheck.cloud.trove import Version
 from imagecheck.errors import ImagecheckError, NotReached, StepFailed
 from imagecheck.guest import config_drive, console, ssh
+from imagecheck.held import folder as held_folder
 from imagecheck.imagefile import ImageFile
 from imagecheck.injection import Cell
+from imagecheck.kept import NEVER, End, Keep, end
 from imagecheck.launch import collect
 from imagecheck.outcomes import Agent, BareBoot, Gone, Launch, Operation, Serving
 from imagecheck.report import Fault, Folder, Measured, Retry, Run
@@ -48,17 +45,19 @@ class Road:
     """One image's way. The methods are the steps; calling one walks as far as it needs."""
 
     def __init__(
-        self, choice: Choice, site: Callable[[], Site], folder: Folder, *, release: str = "", yes: bool = False
-    ) -> None:
+        self, choice: Choice, site: Callable[[], Site], folder: Folder, *, release: str = "", yes: bool = False,
+        keep: Keep = NEVER,
+    ) -> None:  # fmt: skip
         self.choice = choice
+        self.keep = keep
         self.folder = folder
-        self.run = f"imagecheck-{datetime.now(UTC):%m%d-%H%M%S}-{secrets.token_hex(3)}"
+        self.run = marks.new_run(time.time())
         self.faults: list[Fault] = []
         self.retries: list[Retry] = []
         self.measured: list[Measured] = []
         self.cells: list[Cell] = []  # of the injection matrix
         self.seconds: dict[str, float] = {}  # step -> its own time, without that of the steps it called for
-        self.accounting = ""
+        self.end = End("")
         self.boxes = evidence.Boxes(folder, choice.name)
         self._release = release
         self._yes = yes
@@ -177,10 +176,7 @@ class Road:
 
     def _private(self) -> Path:
         """A folder for this run's key, removed when the road is closed."""
-        folder = Path(tempfile.mkdtemp(prefix="imagecheck-run-"))
-        self._open.callback(shutil.rmtree, folder, ignore_errors=True)
-        self._open.enter_context(build_cleanup.hold(folder))  # so that gc leaves it alone
-        return folder
+        return self._open.enter_context(held_folder("imagecheck-run-"))
 
     def _enter_cloud(self) -> Ground:
         self._site = site = self._find_site()
@@ -262,7 +258,7 @@ class Road:
 
     def release_server(self) -> None:
         """Remove the bare boot's server: nothing needs it any more, and the hypervisor has better things to do."""
-        if "Nova server" in self._made and "cloud" in self._made:
+        if "Nova server" in self._made and "cloud" in self._made and not self.keep.holds(bool(self.faults)):
             self._forget_boot()
             ground: Ground = self._made["cloud"]
             with progress.phase(f"{self.choice.name}: remove the bare boot"):
@@ -335,6 +331,8 @@ class Road:
 
         def delete() -> Gone:
             launch = self.launch()
+            if self.keep.holds(bool(self.faults)):
+                raise NotReached("delete", "the instance is kept (--keep)")
             gone = service.delete(self.cloud(), launch, self.run)
             self._broken["Trove instance"] = StepFailed("Trove instance", "it has been deleted by an earlier check")
             self._made.pop("Trove instance")
@@ -374,24 +372,14 @@ class Road:
 
     def close(self) -> list[str]:
         """Remove everything that was made, in the cloud and here. Returns what is left, a line each."""
-        left: list[str] = []
         try:
-            if ground := self._made.get("cloud"):
-                left = self._clean(ground)
+            if ground := self.ground:
+                self.end = end(self.choice.name, ground, self.keep, failed=bool(self.faults))
         finally:
             self._open.close()
-        return left
+        return self.end.left
 
-    def _clean(self, ground: Ground) -> list[str]:
-        left: list[str] = []
-        try:
-            if ground.ledger.open:
-                with progress.phase(f"{self.choice.name}: remove what this run made"):
-                    left = cleanup.clean(ground.cloud, ground.ledger)
-        finally:
-            made, still = len(ground.ledger.entries), len(ground.ledger.open)
-            self.accounting = f"made {made}, removed {made - still}, left {still}"
-            if still:
-                self.accounting += ": `imagecheck gc` removes the rest"
-            ground.ledger.retire()
-        return left
+    @property
+    def ground(self) -> Ground | None:
+        """The cloud and the ledger, once they are reached."""
+        return self._made.get("cloud")

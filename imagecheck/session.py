@@ -11,12 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, TextIO, cast
 
-from imagecheck import build, choice, injection, outlets, progress, sandbox
-from imagecheck.cloud import connection
+from imagecheck import build, choice, injection, interrupts, outlets, progress, sandbox
+from imagecheck.cloud import connection, marks
 from imagecheck.cloud.preflight import preflight
 from imagecheck.definition import Definition
 from imagecheck.errors import NotReached, StepFailed
-from imagecheck.options import expired
+from imagecheck.kept import Keep
+from imagecheck.options import KEEP, expired
 from imagecheck.redact import learn_named
 from imagecheck.report import (
     Check,
@@ -64,12 +65,16 @@ class Session:
         report: Path,
         yes: bool,
         sha256: str = "",
+        keep: str = KEEP[0],
+        keep_for: str = "2h",
     ) -> None:
         learn_named(os.environ)
         self._cloud, self._site_file, self._yes = cloud, site, yes
         self._release = release or sandbox.releases.DEFAULT
         self._beginning: sandbox.Beginning | None = None
         self._report = report
+        self._keep = Keep(keep, marks.duration(keep_for, "--keep-for"))
+        self.steps = interrupts.TwoSteps(self.still_open)
         self._site: Site | None = None
         self._images: dict[str, _Image] = {}
         self._finished = False
@@ -148,7 +153,7 @@ class Session:
             folder = Folder(self._report / slug(name))
             if folder.report.exists():  # the evidence of an earlier run would pass for this one's
                 shutil.rmtree(folder.path, ignore_errors=True)
-            one.road = Road(one.choice, self.site, folder, release=self._release, yes=self._yes)
+            one.road = Road(one.choice, self.site, folder, release=self._release, yes=self._yes, keep=self._keep)
         return one.road
 
     # ---- what became of the checks
@@ -190,14 +195,20 @@ class Session:
         if self._finished:
             return left
         self._finished = True
-        for name, one in self._images.items():
-            if one.road is None:
-                continue
-            try:
-                left += one.road.close()
-            finally:
-                self._tell(name, one, one.road, left)
+        with self.steps.removing():
+            for name, one in self._images.items():
+                if one.road is None:
+                    continue
+                try:
+                    left += one.road.close()
+                finally:
+                    self._tell(name, one, one.road)
         return left
+
+    def still_open(self) -> list[str]:
+        """What was made and may still exist, a line each."""
+        grounds = [one.road.ground for one in self._images.values() if one.road]
+        return [str(entry) for ground in grounds if ground for entry in ground.ledger.open]
 
     def end(self) -> None:
         """Give the streams back; a sandbox that still comes up for nobody is stopped."""
@@ -214,7 +225,7 @@ class Session:
             for name, value in told["properties"]
         ]
 
-    def _tell(self, name: str, one: _Image, road: Road, left: Sequence[str]) -> None:
+    def _tell(self, name: str, one: _Image, road: Road) -> None:
         run, checks = road.facts(), list((one.checks or {}).values())
         fault = road.faults[0] if road.faults else None
         table = report_table(run, checks, road.measured, fault)
@@ -240,9 +251,10 @@ class Session:
         today = datetime.now(UTC).date()
         lines += [f"expired   {line}" for line in expired(one.choice.definition.known_failures, today)]
         lines += [f"steps     {', '.join(f'{step} {took:.1f} s' for step, took in run.steps.items())}"]
-        if road.accounting:
-            lines += [f"cloud     {road.accounting}"]
-        lines += [f"          left: {line}" for line in left]
+        if road.end.accounting:
+            lines += [f"cloud     {road.end.accounting}"]
+        lines += [f"LEFT      {line}" for line in road.end.left]
+        lines += road.end.lines
         if run.sandbox:
             lines += [f"sandbox   {self._release} stays up for the next run; `imagecheck sandbox down` stops it"]
         if road.boxes.saved:

@@ -11,14 +11,12 @@ import functools
 import re
 import shutil
 import stat
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-from imagecheck import disk, hostcmd, waits
+from imagecheck import disk, held, hostcmd, waits
 from imagecheck.bare import Ground
 from imagecheck.blackbox.box import Box, Job
 from imagecheck.cloud import glance, nova
@@ -82,7 +80,7 @@ def _opened(ground: Ground, server: nova.Server, end: float) -> Iterator[Tree]:
         raise StepFailed(STEP, "the server's root disk is a volume: a snapshot of it would be one of Cinder's")
     if server.status != "SHUTOFF":
         nova.stop(ground.cloud, server.id, deadline=left())
-    with _snapshot(ground, server, left) as image, _folder() as work:
+    with _snapshot(ground, server, left) as image, held.folder("imagecheck-disk-") as work:
         size = int(image.get("size") or 0)
         free = shutil.disk_usage(work).free
         if size > min(LARGEST, free):
@@ -117,15 +115,6 @@ def _snapshot(ground: Ground, server: nova.Server, left: Callable[[], float]) ->
             with contextlib.suppress(Missing):
                 glance.delete(ground.cloud, entry.id)
             ground.ledger.removed(entry)
-
-
-@contextmanager
-def _folder() -> Iterator[Path]:
-    work = Path(tempfile.mkdtemp(prefix="imagecheck-disk-"))
-    try:
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 # ---- what is where on a disk

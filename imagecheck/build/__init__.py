@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from imagecheck import disk, manifest, paths, progress, waits
+from imagecheck import disk, held, manifest, paths, progress, waits
 from imagecheck.build import cleanup, command, dib, elements, host
 from imagecheck.build.archive import obstacle
 from imagecheck.build.host import ensure, missing_host_packages
@@ -102,7 +102,7 @@ def _work_folder() -> Iterator[Path]:
     work = Path(tempfile.mkdtemp(prefix=_WORK, dir=_images()))
     try:
         work.chmod(0o755)
-        with cleanup.hold(work):
+        with held.hold(work):
             yield work
     finally:
         cleanup.sweep(work)

@@ -1,30 +1,28 @@
 """Nothing is left behind: processes, mounts and loop devices below a work folder, then the folder itself.
 
 diskimage-builder cleans up on its own when it fails or is asked to end; this is for when it could not. Who works in
-a folder holds a lock in it (`hold`): the kernel frees it with the process, however that ends.
+a folder holds a lock in it (held.py).
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
+import math
 import os
 import re
 import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagecheck import hostcmd, occupied
+from imagecheck import held, hostcmd, occupied
 from imagecheck.build import host
 from imagecheck.errors import StepFailed
+from imagecheck.held import ALIVE
 
-ALIVE = ".alive"  # the lock in a folder; locked as long as its process lives
 WORK = ".work-"  # begins the names of folders below images/ in which something is made
 _FORSAKEN = 86400.0  # seconds after which a folder that says nothing of its process counts as left behind
 _RUNS = re.compile(r"imagecheck-(run|disk|ssh)-\w+")  # below the folder for temporary files
@@ -44,37 +42,6 @@ class Leftover:
         return f"{self.what} {self.path}"
 
 
-@contextmanager
-def hold(folder: Path) -> Iterator[None]:
-    """Mark ``folder`` as worked in until the body ends, or this process does."""
-    # It gets its name only when it is locked, so that nobody ever finds it free before.
-    descriptor, name = tempfile.mkstemp(prefix=ALIVE, dir=folder)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        Path(name).rename(folder / ALIVE)
-        yield
-    finally:
-        (folder / ALIVE).unlink(missing_ok=True)
-        os.close(descriptor)
-
-
-def held(lock: Path) -> bool:
-    """Whether a living process holds ``lock``; one that may not be opened is somebody else's, so it counts as held."""
-    try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
 def stale(home: Path, *, alone: bool = False) -> list[Leftover]:
     """What dead builds and runs left below ``home`` and in the folder for temporary files. Changes nothing.
 
@@ -82,7 +49,7 @@ def stale(home: Path, *, alone: bool = False) -> list[Leftover]:
     up again.
     """
     images = (home / "images").resolve()
-    building = not alone and any(held(lock) for lock in images.glob(".lock*"))
+    building = not alone and any(held.held(lock) for lock in images.glob(".lock*"))
     found = [Leftover("work folder", work) for work in _works(images) if not _used(work, building)]
     if not building:
         found += [Leftover("unfinished file", part) for part in (images / "cache").glob("*.part*") if part.is_file()]
@@ -92,14 +59,22 @@ def stale(home: Path, *, alone: bool = False) -> list[Leftover]:
             if _PUBLISHED.fullmatch(folder.name) and not folder.is_symlink() and folder.is_dir()
             and not any((folder / mark).exists() for mark in _MARKS)
         ]  # fmt: skip
-    return sorted(found, key=lambda one: (one.what, one.path)) + _forsaken(Path(tempfile.gettempdir()))
+    runs = {one.path: one for one in [*_noted(home), *_forsaken(Path(tempfile.gettempdir()))]}
+    return sorted(found, key=lambda one: (one.what, one.path)) + list(runs.values())
 
 
-def collect(home: Path, *, dry_run: bool = False, alone: bool = False) -> tuple[list[Leftover], list[str]]:
-    """Remove what is `stale`. Returns what went, and a line for what is left (with ``dry_run``, for all of it)."""
+def collect(
+    home: Path, *, dry_run: bool = False, alone: bool = False, older_than: float = 0.0
+) -> tuple[list[Leftover], list[str]]:
+    """Remove what is `stale` and has not changed for ``older_than`` seconds.
+
+    Returns what went, and a line for what is left (with ``dry_run``, for all of it).
+    """
     removed: list[Leftover] = []
     left: list[str] = []
     for one in stale(home, alone=alone):
+        if older_than and _age(one.path) < older_than:
+            continue
         if dry_run:
             left.append(str(one))
             continue
@@ -117,8 +92,17 @@ def collect(home: Path, *, dry_run: bool = False, alone: bool = False) -> tuple[
         if one.path.exists() or loops(one.path):
             left.append(f"{one}: this user may not remove all of it")
         else:
+            held.record(one.path, home).unlink(missing_ok=True)
             removed.append(one)
     return removed, left
+
+
+def _age(path: Path) -> float:
+    """Seconds since it changed; what is gone, with something still mounted below it, is as old as need be."""
+    try:
+        return time.time() - path.lstat().st_mtime
+    except FileNotFoundError:
+        return math.inf
 
 
 def _works(images: Path) -> set[Path]:
@@ -133,7 +117,19 @@ def _works(images: Path) -> set[Path]:
 
 def _used(work: Path, building: bool) -> bool:
     lock = work / ALIVE
-    return held(lock) if lock.exists() else building and work.exists()
+    return held.held(lock) if lock.exists() else building and work.exists()
+
+
+def _noted(home: Path) -> list[Leftover]:
+    """Folders that their dead processes wrote down, wherever they are, and records of none."""
+    found = []
+    for place, file in held.forsaken(home):
+        ours = _RUNS.fullmatch(place.name) and not place.is_symlink()
+        if ours and (occupied.mounts(place) or (place.is_dir() and place.stat().st_uid == os.geteuid())):
+            found.append(Leftover("folder of a dead run", place))
+        elif not place.exists() or place == file:
+            found.append(Leftover("record of a folder that is gone", file))
+    return found
 
 
 def _forsaken(folder: Path) -> list[Leftover]:
@@ -145,7 +141,7 @@ def _forsaken(folder: Path) -> list[Leftover]:
             if not _RUNS.fullmatch(one.name) or one.is_symlink() or not one.is_dir() or told.st_uid != os.geteuid():
                 continue
             if (one / ALIVE).exists():
-                dead = not held(one / ALIVE)
+                dead = not held.held(one / ALIVE)
             else:
                 dead = time.time() - told.st_mtime > _FORSAKEN and not _servers(one)
             if dead:

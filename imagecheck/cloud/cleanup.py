@@ -1,16 +1,20 @@
-"""Remove what a ledger names, in the order of dependency: at the end of a run, after Ctrl-C, and by `imagecheck gc`."""
+"""Remove what a ledger names, in the order of dependency: at the end of a run, after Ctrl-C, and by `imagecheck gc`.
+
+What cannot be removed is named with the command that removes it.
+"""
 
 from __future__ import annotations
 
+import shlex
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from imagecheck import broker, paths, progress
-from imagecheck.build import cleanup as host
-from imagecheck.cloud import glance, network, nova, trove
-from imagecheck.cloud.connection import Cloud, Hiccup, Missing, connect
-from imagecheck.cloud.ledger import Entry, Ledger, abandoned
+from imagecheck.cloud import glance, network, nova, trove, volume
+from imagecheck.cloud.connection import Cloud, Hiccup, Missing
+from imagecheck.cloud.ledger import Entry, Ledger
 from imagecheck.errors import ImagecheckError, StepFailed
 
 TRIES = 3  # a hiccup of the cloud must not leave a server behind
@@ -18,10 +22,14 @@ TRIES = 3  # a hiccup of the cloud must not leave a server behind
 
 @dataclass(frozen=True)
 class Kind:
-    """How things of one kind are found by name (when the cloud's answer was lost) and removed by id."""
+    """How things of one kind are found by name (when the cloud's answer was lost) and removed by id.
+
+    ``command`` does the same for a person: python-openstackclient's, with python-troveclient's plugin.
+    """
 
     find: Callable[[Cloud, Entry], list[str]]
     remove: Callable[[Cloud, str, Entry], None]
+    command: str
 
 
 def _forget_queue(cloud: Cloud, guest_id: str) -> None:
@@ -43,58 +51,142 @@ def _delete_datastore(cloud: Cloud, name: str) -> None:
         progress.note(f"the datastore {name!r} stays: it has other versions")
 
 
+def _delete_folder(path: str) -> None:
+    folder = Path(path)
+    if folder.parent != kept_folder():
+        raise StepFailed("folder", f"{folder} is none that imagecheck keeps")
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        raise StepFailed("folder", f"{folder} cannot be removed by this user")
+
+
+def kept_folder() -> Path:
+    """Where the keys of runs lie whose servers were kept, a folder each."""
+    return paths.home() / "kept"
+
+
 # In the order of removal: users of a thing before the thing.
 KINDS: dict[str, Kind] = {
     "instance": Kind(
         lambda cloud, entry: trove.find(cloud, entry.name),
         lambda cloud, id, entry: trove.delete(cloud, id, name=entry.name),
+        "openstack database instance delete {id}",
     ),
     "server": Kind(
         lambda cloud, entry: [server.id for server in nova.find(cloud, entry.name)],
         lambda cloud, id, _entry: nova.delete(cloud, id),
+        "openstack server delete {id}",
     ),
-    "queue": Kind(lambda _cloud, entry: [entry.name], lambda cloud, id, _entry: _forget_queue(cloud, id)),
+    "queue": Kind(
+        lambda _cloud, entry: [entry.name],
+        lambda cloud, id, _entry: _forget_queue(cloud, id),
+        "rabbitmqctl delete_queue guestagent.{id}",
+    ),
+    "port": Kind(
+        lambda cloud, entry: [str(port["id"]) for port in network.ports(cloud, name=entry.name)],
+        lambda cloud, id, _entry: network.delete_port(cloud, id),
+        "openstack port delete {id}",
+    ),
+    "volume": Kind(
+        lambda cloud, entry: volume.find(cloud, entry.name),
+        lambda cloud, id, _entry: volume.delete(cloud, id),
+        "openstack volume delete {id}",
+    ),
     "datastore_version": Kind(
         lambda cloud, entry: [version.id for version in trove.find_versions(cloud, entry.name)],
         lambda cloud, id, _entry: trove.delete_version(cloud, id),
+        "openstack datastore version delete {id}",
     ),
-    "datastore": Kind(lambda _cloud, entry: [entry.name], lambda cloud, id, _entry: _delete_datastore(cloud, id)),
+    "datastore": Kind(
+        lambda _cloud, entry: [entry.name],
+        lambda cloud, id, _entry: _delete_datastore(cloud, id),
+        "openstack datastore delete {id}",
+    ),
     "image": Kind(
         lambda cloud, entry: glance.find(cloud, entry.name),
         lambda cloud, id, _entry: glance.delete(cloud, id),
+        "openstack image delete {id}",
     ),
-    "keypair": Kind(lambda _cloud, entry: [entry.name], lambda cloud, id, _entry: nova.delete_keypair(cloud, id)),
+    "keypair": Kind(
+        lambda _cloud, entry: [entry.name],
+        lambda cloud, id, _entry: nova.delete_keypair(cloud, id),
+        "openstack keypair delete {id}",
+    ),
     "security_group": Kind(
         lambda cloud, entry: network.groups(cloud, entry.name),
         lambda cloud, id, _entry: network.delete_group(cloud, id),
+        "openstack security group delete {id}",
+    ),
+    "folder": Kind(
+        lambda _cloud, entry: [entry.name],
+        lambda _cloud, id, _entry: _delete_folder(id),
+        "rm -r {id}",
     ),
 }
+HERE = ("folder",)  # kinds that are on this host, whatever has become of the cloud
+
+
+def command(kind: str, id: str, entry_of_clouds: str) -> str:
+    """What a person types to remove the thing."""
+    return (
+        KINDS[kind]
+        .command.format(id=shlex.quote(id))
+        .replace("openstack ", f"openstack --os-cloud {shlex.quote(entry_of_clouds)} ", 1)
+    )
 
 
 def clean(cloud: Cloud, ledger: Ledger, *, only: Iterable[str] = ()) -> list[str]:
     """Remove everything that is open in ``ledger`` (``only``: of these kinds). Returns what is left, a line each.
 
-    Names carry the run id, so what is found by name is ours.
+    Names carry the run id, so what is found by name is ours. What comes and goes with something else goes with it.
     """
     kinds = [kind for kind in KINDS if not only or kind in set(only)]
     left = []
     for kind in kinds:
-        for entry in [one for one in ledger.open if one.kind == kind]:
+        for entry in [one for one in ledger.open if one.kind == kind and not one.of]:
             if problem := _remove(cloud, ledger, entry):
-                left.append(f"{entry.kind} {entry.name} {entry.id}: {problem}")
+                by_hand = command(kind, entry.id or entry.name, ledger.owner.cloud)
+                left.append(f"{entry}: {problem}; by hand: {by_hand}")
+    return left
+
+
+def clean_here(ledger: Ledger) -> list[str]:
+    """The same for what is on this host: no cloud is needed for it."""
+    left = []
+    for entry in [one for one in ledger.open if one.kind in HERE]:
+        try:
+            _delete_folder(entry.name)
+            ledger.removed(entry)
+        except StepFailed as error:
+            left.append(f"{entry}: {error.sentence}; by hand: {command(entry.kind, entry.name, '')}")
     return left
 
 
 def _remove(cloud: Cloud, ledger: Ledger, entry: Entry) -> str:
     """ "" when it is gone."""
-    kind = KINDS[entry.kind]
+    there: list[str] = []
+
+    def ids() -> list[str]:
+        there[:] = [entry.id] if entry.id else KINDS[entry.kind].find(cloud, entry)
+        return there
+
+    problem = remove(cloud, entry, ids)
+    if not problem:
+        if there and not entry.id:
+            ledger.made(entry, there[0])  # it was, although the answer was lost
+        ledger.removed(entry)
+    return problem
+
+
+def remove(cloud: Cloud, entry: Entry, ids: Callable[[], list[str]]) -> str:
+    """Remove all that ``ids`` gives, as ``entry`` says, trying again after a hiccup; "" when they are gone."""
     problem = ""
     for _ in range(TRIES):
         try:
             with progress.phase(f"remove {entry.kind.replace('_', ' ')} {entry.name}", quiet=True):
-                for id in [entry.id] if entry.id else kind.find(cloud, entry):
+                for id in ids():
                     try:
-                        kind.remove(cloud, id, entry)
+                        KINDS[entry.kind].remove(cloud, id, entry)
                     except Missing:
                         continue
         except Hiccup as error:
@@ -102,48 +194,7 @@ def _remove(cloud: Cloud, ledger: Ledger, entry: Entry) -> str:
             continue
         except ImagecheckError as error:
             return str(error).splitlines()[0]
-        ledger.removed(entry)
+        except Exception as error:  # noqa: BLE001 - what nobody foresaw must not keep the rest from being removed
+            return f"{type(error).__name__}: {error}"
         return ""
     return problem
-
-
-def collect_garbage(folder: Path | None = None, *, dry_run: bool = False) -> tuple[int, list[str]]:
-    """Remove what dead processes left: in clouds, by their ledgers, then on this host.
-
-    Returns how many things went, and what is left, a line each (with ``dry_run``, all that would go). ``folder``:
-    only the ledgers there.
-    """
-    gone, left = _in_clouds(folder, dry_run)
-    if folder is None:
-        removed, more = host.collect(paths.home(), dry_run=dry_run)
-        for one in removed:
-            progress.note(f"removed the {one}")
-        gone, left = gone + len(removed), left + more
-    return gone, left
-
-
-def _in_clouds(folder: Path | None, dry_run: bool) -> tuple[int, list[str]]:
-    gone, left = 0, []
-    for ledger in abandoned(folder):
-        things = ledger.open
-        if dry_run:
-            left += [f"{one.kind} {one.name} {one.id} (run {ledger.owner.run})" for one in things]
-            continue
-        if things:
-            try:
-                cloud = connect(ledger.owner.site)
-            except ImagecheckError as error:
-                if ledger.owner.sandbox:
-                    # The sandbox is a throw-away overlay: what was made in it went with it.
-                    progress.note(f"run {ledger.owner.run}: its sandbox is gone, and everything in it")
-                    for one in things:
-                        ledger.removed(one)
-                    gone += len(things)
-                else:
-                    left += [f"{one.kind} {one.name} {one.id}: {error}" for one in things]
-                    continue
-            else:
-                left += clean(cloud, ledger)
-                gone += len(things) - len(ledger.open)
-        ledger.retire()
-    return gone, left

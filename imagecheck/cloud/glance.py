@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from typing import IO, TYPE_CHECKING, Any, Literal, TypeVar
 from imagecheck import download as downloads
 from imagecheck import progress, waits
 from imagecheck.cloud.connection import Cloud, Hiccup, Missing, asking
-from imagecheck.cloud.ledger import TAG, Ledger
+from imagecheck.cloud.ledger import Ledger
+from imagecheck.cloud.marks import TAG
 from imagecheck.errors import StepFailed, UsageError
 from imagecheck.imagefile import ImageFile
 
@@ -78,6 +80,7 @@ def upload(cloud: Cloud, ledger: Ledger, file: ImageFile, *, name: str, run: str
         "min_disk": 0,
         f"{TAG}_run": run,
         f"{TAG}_sha256": file.sha256,
+        **ledger.marks(),
     }
     entry = ledger.intend("image", name)
     began = time.monotonic()
@@ -131,6 +134,17 @@ def delete(cloud: Cloud, image_id: str) -> None:
     """Delete; Missing when it is gone already."""
     with asking(STEP, "delete the image"):
         cloud.admin.image.delete(f"/images/{image_id}", raise_exc=True)
+
+
+def mark(cloud: Cloud, image_id: str, key: str, value: str) -> None:
+    """Set one property that the image has (Glance API v2, JSON patch)."""
+    with asking(STEP, "set the image's property"):
+        cloud.admin.image.patch(
+            f"/images/{image_id}",
+            json=[{"op": "replace", "path": f"/{key}", "value": value}],
+            headers={"Content-Type": "application/openstack-images-v2.1-json-patch"},
+            raise_exc=True,
+        )
 
 
 # ---- an image that is there already
@@ -232,8 +246,13 @@ def download(cloud: Cloud, found: Found, cache: Path, sha256: str = "", *, deadl
     return downloads.held_to(file, sha256, found.shown)
 
 
-def _list(cloud: Cloud, filters: Mapping[str, str]) -> list[Mapping[str, Any]]:
-    """All images that this login may see, also other projects' if it is an admin's; at most about `LISTED`."""
+def every(cloud: Cloud) -> list[Mapping[str, Any]]:
+    """All images that this login may see, as Glance shows them, however many there are."""
+    return _list(cloud, {}, limit=sys.maxsize)
+
+
+def _list(cloud: Cloud, filters: Mapping[str, str], limit: int = LISTED) -> list[Mapping[str, Any]]:
+    """All images that this login may see, also other projects' if it is an admin's; at most about ``limit``."""
     found: list[Mapping[str, Any]] = []
     query: dict[str, str] = {"visibility": "all", "limit": "200", **filters}
 
@@ -242,7 +261,7 @@ def _list(cloud: Cloud, filters: Mapping[str, str]) -> list[Mapping[str, Any]]:
             answer: Mapping[str, Any] = cloud.admin.image.get("/images", params=query, raise_exc=True).json()
             return answer
 
-    while len(found) < LISTED:
+    while len(found) < limit:
         answer = _patiently(page)
         found += answer["images"]
         if not answer.get("next") or not answer["images"]:

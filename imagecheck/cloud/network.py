@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from imagecheck.cloud.connection import Cloud, asking
-from imagecheck.cloud.ledger import TAG, Ledger
+from imagecheck.cloud.ledger import Ledger
+from imagecheck.cloud.marks import TAG, UNTIL
 
 STEP = "network"
 
@@ -79,7 +80,7 @@ def ssh_group(cloud: Cloud, ledger: Ledger, name: str, run: str) -> str:
                 port_range_max=port,
             )
     with contextlib.suppress(Exception):  # tags need Neutron's tag extension; the description says it too
-        cloud.admin.network.set_tags(group, [TAG, run])
+        cloud.admin.network.set_tags(group, [TAG, run, f"{UNTIL}={ledger.marks()[UNTIL]}"])
     return str(group.id)
 
 

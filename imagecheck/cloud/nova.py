@@ -13,7 +13,8 @@ from typing import Any
 from imagecheck import waits
 from imagecheck.cloud import network
 from imagecheck.cloud.connection import Cloud, Hiccup, Missing, asking
-from imagecheck.cloud.ledger import TAG, Entry, Ledger
+from imagecheck.cloud.ledger import Entry, Ledger
+from imagecheck.cloud.marks import TAG
 from imagecheck.errors import StepFailed
 
 STEP = "Nova server"
@@ -134,7 +135,7 @@ def boot(
             key_name=keypair,
             user_data=coded,
             config_drive=True,
-            metadata={TAG: run},
+            metadata={TAG: run} | ledger.marks(),
         )
     accepted = time.time()
     ledger.made(entry, str(made.id))
@@ -291,7 +292,14 @@ def snapshot(cloud: Cloud, ledger: Ledger, server_id: str, *, name: str, run: st
     with asking(STEP, "take a snapshot of the server"):
         # Not create_server_image: that looks the image up in every list before it gives its id.
         server = cloud.admin.compute.get_server(server_id)
-        return ledger.made(entry, str(server.create_image(cloud.admin.compute, name, {TAG: run, f"{TAG}_run": run})))
+        carried = {TAG: run, f"{TAG}_run": run} | ledger.marks()
+        return ledger.made(entry, str(server.create_image(cloud.admin.compute, name, carried)))
+
+
+def mark(cloud: Cloud, server_id: str, key: str, value: str) -> None:
+    """Set one key of the server's metadata."""
+    with asking(STEP, "set the server's metadata"):
+        cloud.admin.compute.set_server_metadata(server_id, **{key: value})
 
 
 def reboot(cloud: Cloud, server_id: str) -> None:

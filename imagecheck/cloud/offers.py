@@ -12,7 +12,8 @@ import openstack.exceptions
 
 from imagecheck.cloud import nova
 from imagecheck.cloud.connection import Cloud, asking
-from imagecheck.cloud.ledger import TAG, Ledger
+from imagecheck.cloud.ledger import Ledger
+from imagecheck.cloud.marks import TAG
 from imagecheck.cloud.nova import STEP
 
 # The last microversion whose servers take `personality` (nova/api/openstack/rest_api_version_history.rst, 2.57).
@@ -62,7 +63,7 @@ def boot(
         "security_groups": [{"name": group}],
         "key_name": keypair,
         "config_drive": offer.config_drive,
-        "metadata": {TAG: run},
+        "metadata": {TAG: run} | ledger.marks(),
     }
     if offer.user_data:
         body["user_data"] = _coded(offer.user_data)

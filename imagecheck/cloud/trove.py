@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from imagecheck import waits
-from imagecheck.cloud import network, nova
+from imagecheck.cloud import network, nova, volume
 from imagecheck.cloud.connection import Cloud, Hiccup, Missing, asking
 from imagecheck.cloud.ledger import Ledger
+from imagecheck.cloud.marks import TAG
 from imagecheck.errors import StepFailed
 
 STEP = "Trove instance"
@@ -152,7 +153,12 @@ def create(
             nics=[{"net-id": tenant_network}],
         )
     accepted = time.time()
-    ledger.made(entry, str(made.id))
+    entry = ledger.made(entry, str(made.id))
+    # What Trove is now about to make; removed with the instance. Its server is found by the instance's name.
+    ledger.intend("port", f"trove-{made.id}", of=entry)
+    ledger.intend("security_group", f"trove_sg-{made.id}", of=entry)
+    if volume_gib:
+        ledger.intend("volume", f"trove-{made.id}", of=entry)
     return str(made.id), began, accepted
 
 
@@ -346,7 +352,7 @@ def reset(cloud: Cloud, instance_id: str) -> None:
 
 
 def leftovers(cloud: Cloud, instance_id: str, name: str = "") -> list[str]:
-    """What still exists for a deleted instance: its server, ports and security groups, each in a few words."""
+    """What still exists for a deleted instance: server, ports, security groups and volumes, each in a few words."""
     return [f"{kind} {id}" for kind, id in _belongings(cloud, instance_id, name)]
 
 
@@ -356,6 +362,7 @@ def sweep(cloud: Cloud, instance_id: str, name: str = "") -> None:
         "server": nova.delete,
         "port": network.delete_port,
         "security group": network.delete_group,
+        "volume": volume.delete,
     }
     for kind, id in _belongings(cloud, instance_id, name):
         with contextlib.suppress(Missing, Hiccup, StepFailed):
@@ -363,15 +370,18 @@ def sweep(cloud: Cloud, instance_id: str, name: str = "") -> None:
 
 
 def _belongings(cloud: Cloud, instance_id: str, name: str) -> Sequence[tuple[str, str]]:
-    """Server first: its ports go with it. Names as in trove/taskmanager/models.py (_create_port, _create_secgroup)."""
+    """Server first: its ports go with it. Names as in trove/taskmanager/models.py (_create_port, _create_secgroup,
+    _create_volume). It makes no server group without a `locality` and no DNS record by default (trove_dns_support)."""
     servers = [
         ("server", server.id)
         for server in (nova.find(cloud, name) if name else ())
-        if server.metadata.get("trove_instance_id", instance_id) == instance_id
+        # A bare boot of the same run has the same name, and is nothing of Trove's.
+        if TAG not in server.metadata and server.metadata.get("trove_instance_id", instance_id) == instance_id
     ]
     ports = [("port", str(port["id"])) for port in network.ports(cloud, name=f"trove-{instance_id}")]
     groups = [("security group", id) for id in network.groups(cloud, f"trove_sg-{instance_id}")]
-    return [*servers, *ports, *groups]
+    volumes = [("volume", id) for id in volume.find(cloud, f"trove-{instance_id}")]
+    return [*servers, *ports, *groups, *volumes]
 
 
 def _younger(shown: Shown, seconds: float) -> bool:

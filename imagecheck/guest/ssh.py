@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from imagecheck import hostcmd, waits
+from imagecheck import held, hostcmd, waits
 from imagecheck.errors import ImagecheckError, StepFailed
 from imagecheck.hostcmd import Completed
 from imagecheck.redact import learn
@@ -59,10 +58,11 @@ class Guest:
     alias: str
     jump: str = ""
     folder: Path = field(init=False)
+    _open: contextlib.ExitStack = field(init=False, repr=False, compare=False, default_factory=contextlib.ExitStack)
 
     def __post_init__(self) -> None:
         # A control socket's path may have 104 bytes or so: it cannot live under report/.
-        self.folder = Path(tempfile.mkdtemp(prefix="imagecheck-ssh-"))
+        self.folder = self._open.enter_context(held.folder("imagecheck-ssh-"))
         (self.folder / "config").write_text(
             _CONFIG.format(
                 address=self.address,
@@ -165,7 +165,7 @@ class Guest:
     def forget(self) -> None:
         """Close and remove the connection's files."""
         self.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._open.close()
 
 
 @contextmanager

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from imagecheck import occupied, paths
+from imagecheck import held, occupied, paths
 from imagecheck.build import cleanup
-from imagecheck.cloud.cleanup import collect_garbage
+from imagecheck.cloud.collection import Collected, collect_garbage
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and loop devices need root")
 
@@ -36,7 +36,7 @@ def owner():
     started = []
 
     def live(folder, ready):
-        with cleanup.hold(folder):
+        with held.hold(folder):
             ready.set()
             signal.pause()
 
@@ -75,32 +75,32 @@ def words(found):
 def test_a_folder_is_held_until_its_process_ends_however_it_ends(home, owner):
     folder = work(home)
     process = owner(folder)
-    assert cleanup.held(folder / cleanup.ALIVE)
+    assert held.held(folder / held.ALIVE)
     assert cleanup.stale(home) == []
     killed(process)
-    assert not cleanup.held(folder / cleanup.ALIVE)
+    assert not held.held(folder / held.ALIVE)
     assert words(cleanup.stale(home)) == [("work folder", ".work-a")]
 
 
 def test_a_folder_is_held_from_its_first_moment_and_no_longer_than_the_body(home):
     folder = work(home)
-    with cleanup.hold(folder):
-        assert cleanup.held(folder / cleanup.ALIVE)
-        assert {file.name for file in folder.iterdir()} == {cleanup.ALIVE, "half"}
+    with held.hold(folder):
+        assert held.held(folder / held.ALIVE)
+        assert {file.name for file in folder.iterdir()} == {held.ALIVE, "half"}
     assert [file.name for file in folder.iterdir()] == ["half"]
 
 
 def test_a_folder_that_was_removed_in_the_body_is_no_trouble(home):
     folder = work(home)
-    with cleanup.hold(folder):
+    with held.hold(folder):
         cleanup.sweep(folder)
     assert not folder.exists()
 
 
 def test_a_lock_that_is_a_link_or_may_not_be_opened_counts_as_held(tmp_path):
     (tmp_path / "lock").symlink_to("elsewhere")
-    assert cleanup.held(tmp_path / "lock")
-    assert cleanup.held(tmp_path)
+    assert held.held(tmp_path / "lock")
+    assert held.held(tmp_path)
 
 
 def test_a_folder_that_names_nobody_is_a_living_build_s_as_long_as_there_is_one(home):
@@ -273,9 +273,9 @@ def test_an_opened_image_with_a_living_server_is_in_use(home, tmp_path):
 def test_gc_tells_of_clouds_and_of_this_host(home):
     folder = work(home)
     assert paths.home() == home
-    assert collect_garbage(dry_run=True) == (0, [f"work folder {folder}"])
-    assert collect_garbage() == (1, [])
-    assert collect_garbage() == (0, [])
+    assert collect_garbage(dry_run=True) == Collected(0, [f"work folder {folder}"])
+    assert collect_garbage() == Collected(gone=1)
+    assert collect_garbage() == Collected()
 
 
 def test_gc_goes_on_where_one_thing_cannot_go(home, monkeypatch):
@@ -288,7 +288,6 @@ def test_gc_goes_on_where_one_thing_cannot_go(home, monkeypatch):
         real(folder)
 
     monkeypatch.setattr(cleanup, "sweep", sweep)
-    gone, left = collect_garbage()
-    assert gone == 1
-    assert left == [f"work folder {stuck}: [Errno 16] Device or resource busy"]
+    left = [f"work folder {stuck}: [Errno 16] Device or resource busy"]
+    assert collect_garbage() == Collected(gone=1, left=left)
     assert not other.exists()

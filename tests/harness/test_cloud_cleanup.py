@@ -1,6 +1,8 @@
 """What is removed, in which order, and what is said when it cannot be. The removers are stand-ins: a real cloud does
 not fail to order. The real ones are proven in test_cloud_sandbox.py."""
 
+import dataclasses
+
 import pytest
 
 from imagecheck.cloud import cleanup
@@ -28,7 +30,7 @@ def removed(monkeypatch):
                 raise problem
             done.append((name, id))
 
-        return Kind(lambda _cloud, entry: [f"found-{entry.name}"], remove)
+        return Kind(lambda _cloud, entry: [f"found-{entry.name}"], remove, "openstack thing delete {id}")
 
     monkeypatch.setattr(cleanup, "KINDS", {name: kind(name) for name in KINDS})
     return done, answers
@@ -82,6 +84,82 @@ def test_only_some_kinds(ledger, removed):
         ledger.made(ledger.intend(name, "x"), f"id-{name}")
     clean(None, ledger, only=("server",))
     assert removed[0] == [("server", "id-server")]
+
+
+def test_what_stays_is_named_with_the_command_that_removes_it(ledger, removed):
+    removed[1]["id 1"] = [StepFailed("Nova server", "refused")]
+    ledger.made(ledger.intend("server", "x"), "id 1")
+    (line,) = clean(None, ledger)
+    assert line.endswith("; by hand: openstack --os-cloud a thing delete 'id 1'")
+
+
+def test_an_error_that_nobody_foresaw_does_not_keep_the_rest(ledger, removed):
+    removed[1]["id-1"] = [KeyError("links")]
+    ledger.made(ledger.intend("server", "x"), "id-1")
+    ledger.made(ledger.intend("image", "y"), "id-2")
+    (line,) = clean(None, ledger)
+    assert "KeyError" in line
+    assert removed[0] == [("image", "id-2")]
+
+
+def test_what_comes_with_a_thing_goes_with_it_and_is_not_removed_beneath_it(ledger, removed):
+    instance = ledger.made(ledger.intend("instance", "x"), "id-1")
+    ledger.intend("port", "trove-id-1", of=instance)
+    removed[1]["id-1"] = [StepFailed("Trove instance", "refused")]
+    assert len(clean(None, ledger)) == 1
+    assert (removed[0], len(ledger.open)) == ([], 2)
+    assert clean(None, ledger) == []
+    assert (removed[0], ledger.open) == ([("instance", "id-1")], [])
+
+
+def test_the_account_counts_what_there_was_and_not_what_the_cloud_refused(ledger, removed, monkeypatch):
+    ledger.made(ledger.intend("image", "y"), "id-2")
+    ledger.intend("server", "answered too late")
+    clean(None, ledger)
+    assert str(ledger.account) == "made 2, removed 2, left 0"
+    nothing = {name: dataclasses.replace(kind, find=lambda *_: []) for name, kind in cleanup.KINDS.items()}
+    monkeypatch.setattr(cleanup, "KINDS", nothing)
+    ledger.intend("server", "refused")
+    clean(None, ledger)
+    assert str(ledger.account) == "made 2, removed 2, left 0"
+    removed[1]["id-3"] = [StepFailed("Nova server", "refused")]
+    ledger.made(ledger.intend("server", "x"), "id-3")
+    clean(None, ledger)
+    assert str(ledger.account) == "made 3, removed 2, left 1"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_has_a_command_for_people(kind):
+    told = cleanup.command(kind, "an-id", "prod cloud")
+    assert told.split()[-1].endswith("an-id")
+    assert ("openstack --os-cloud 'prod cloud' " in told) == KINDS[kind].command.startswith("openstack ")
+
+
+def test_a_command_for_people_is_one_that_the_client_has():
+    """Of the clients in this environment: troveclient has its own plugin, the rest is python-openstackclient's."""
+    import importlib.metadata
+
+    (group,) = [
+        entries for name, entries in _groups(importlib.metadata.entry_points()) if name == "openstack.database.v1"
+    ]
+    ours = {kind.command for kind in KINDS.values() if "database" in kind.command or "datastore" in kind.command}
+    assert len(ours) == 3
+    assert {"_".join(one.split()[1:-1]) for one in ours} <= group
+
+
+def _groups(points):
+    return [(name, set(points.select(group=name).names)) for name in points.groups]
+
+
+def test_a_folder_that_is_not_kept_is_never_removed(ledger, tmp_path, monkeypatch):
+    monkeypatch.setenv("IMAGECHECK_HOME", str(tmp_path / "home"))
+    for path in (tmp_path / "mine", cleanup.kept_folder() / "a" / "b", cleanup.kept_folder() / "run-1"):
+        path.mkdir(parents=True)
+        ledger.intend("folder", str(path))
+    ledger.intend("folder", str(cleanup.kept_folder() / ".." / "mine"))
+    assert len(cleanup.clean_here(ledger)) == 3
+    assert (tmp_path / "mine").is_dir()
+    assert not (cleanup.kept_folder() / "run-1").exists()
 
 
 def test_every_kind_that_is_intended_anywhere_can_be_removed():

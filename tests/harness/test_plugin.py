@@ -96,6 +96,7 @@ def test_image_with_paths_runs_only_those(pytester, run, raw):
         (["--image", "./text.qcow2", "--datastore", "oracle:1"], "*no definition serves 'oracle'*"),
         (["--image", "mariadb-debian", "--site", "none.toml"], "*none.toml*"),
         (["--image", "mariadb-debian", "--cloud", "nowhere"], "*no entry 'nowhere'*"),
+        (["--image", "mariadb-debian", "--keep-for", "long"], "*--keep-for long: is no length of time*"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_4(pytester, run, arguments, sentence):
