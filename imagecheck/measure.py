@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 
 from imagecheck.bare import Ground
 from imagecheck.cloud import nova
-from imagecheck.cloud.connection import Cloud, asking
+from imagecheck.cloud.connection import Cloud, server_date
 from imagecheck.errors import ImagecheckError
 from imagecheck.guest import agent, clock
 from imagecheck.guest.ssh import Guest
@@ -59,11 +57,8 @@ def cloud_offset(cloud: Cloud) -> Offset | None:
         return Offset("cloud", 0.0, 0.0)  # the same kernel's clock
     trips = []
     for _ in range(ROUNDS):
-        sent = time.time()
-        with asking("clock", "ask Nova for its versions"):
-            answer = cloud.admin.compute.get("/", raise_exc=False)
-        if date := answer.headers.get("Date"):
-            trips.append((sent, parsedate_to_datetime(date).timestamp() + 0.5, time.time()))
+        if trip := server_date(cloud):
+            trips.append(trip)
     best = best_offset("cloud", trips)
     return Offset("cloud", best.seconds, best.uncertainty + 0.5) if best else None
 

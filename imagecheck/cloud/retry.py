@@ -1,0 +1,410 @@
+"""Which requests are asked again, when, and how often it happened: the one place for all of OpenStack's APIs.
+
+`classify` decides, and is pure; `Session` carries it out below openstacksdk and troveclient alike; `once` is for what
+must not be made twice. A wait (waits.py) asks its own question again: inside one, patience ends with the wait.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+import requests
+from keystoneauth1 import exceptions as ksa
+from keystoneauth1 import session as sessions
+from tenacity import RetryCallState, Retrying
+from tenacity.wait import wait_exponential_jitter
+
+from imagecheck import waits
+from imagecheck.errors import ImagecheckError
+from imagecheck.redact import learn
+
+T = TypeVar("T")
+PATIENCE = 60.0  # seconds that a request is asked again for; a restart of an API behind a proxy takes about ten
+FRESH = 10.0  # seconds after a create during which a 404 may be a database replica or another worker lagging behind
+SETTLE = 10.0  # seconds in which a create whose answer was lost shows in lists, if it was carried out
+IDEMPOTENT = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE")  # RFC 9110, 9.2.2
+# POSTs that change nothing: a token (Keystone v3), and reading a console (Nova, "Show Console Output").
+_HARMLESS = re.compile(r"/auth/tokens$|/action os-getConsoleOutput$")
+_SERVICES = {
+    "compute": "nova", "image": "glance", "network": "neutron", "database": "trove", "identity": "keystone",
+    "block-storage": "cinder", "volumev3": "cinder", "volume": "cinder", "block-store": "cinder",
+}  # fmt: skip
+
+
+# ---- the decision: pure
+
+
+@dataclass(frozen=True)
+class Decision:
+    """``kind``: "final" (take the answer as it is), "again", or "unsure" (it may have been carried out: look first).
+
+    ``reason`` in a word or two ("503", "reset"), ``after`` the seconds that the cloud asked for, None where it did not.
+    """
+
+    kind: Literal["final", "again", "unsure"]
+    reason: str = ""
+    after: float | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was seen (an exception's word, or HTTP statuses) -> what to do when a repetition is harmless, and else."""
+
+    seen: str | range
+    harmless: Literal["final", "again"]
+    other: Literal["final", "again", "unsure"]
+    source: str
+
+
+# The first that fits; what none fits is final.
+TABLE = (
+    Row("refused", "again", "again", "connect(2), getaddrinfo(3): no byte of the request was sent"),
+    Row("reset", "again", "unsure", "RFC 9110, 9.2.2: only idempotent methods are repeated on a closed connection"),
+    Row("timed out", "again", "unsure", "as above; the time-out is of the answer, the request has been sent"),
+    Row("cut off", "again", "unsure", "RFC 9112, 8: an incomplete answer; its request was carried out or not"),
+    Row("certificate", "final", "final", "keystoneauth1 SSLError: asking again shows the same certificate"),
+    Row(range(429, 430), "again", "again", "RFC 6585, 4: refused by rate before it was looked at"),
+    Row(range(500, 501), "again", "unsure", "oslo.messaging and database time-outs of a service come out as 500"),
+    Row(range(501, 502), "final", "final", "RFC 9110, 15.6.2: the method is not known, and will not be"),
+    Row(range(502, 505), "again", "unsure", "RFC 9110, 15.6.3-5: a proxy's words; it may have passed the request on"),
+    Row(range(505, 506), "final", "final", "RFC 9110, 15.6.6: the HTTP version is not known"),
+    Row(range(506, 600), "again", "unsure", "RFC 9110, 15: an unknown 5xx is a 500"),
+    # 413 of Cinder and Trove is a quota, although Cinder sends Retry-After: 0 (cinder/exception.py, QuotaError).
+    # 401: keystoneauth has asked for a new token and tried again already (keystoneauth1/session.py, request).
+    Row(range(400, 500), "final", "final", "RFC 9110, 15.5: what is asked for; quota and policy do not pass"),
+)
+
+
+def classify(
+    method: str,
+    url: str,
+    status: int = 0,
+    headers: Mapping[str, str] | None = None,
+    body: bytes = b"",
+    exception: BaseException | None = None,
+    *,
+    action: str = "",
+    fresh: bool = False,
+    now: float = 0.0,
+) -> Decision:
+    """What to do after one request. Pure.
+
+    ``action`` is the key of a server action's body, ``fresh`` that what the URL names was made a moment ago, ``now``
+    the time in seconds since the epoch, against which a date in Retry-After is read.
+    """
+    headers = {name.lower(): value for name, value in (headers or {}).items()}
+    harmless = method.upper() in IDEMPOTENT or bool(_HARMLESS.search(f"{urlsplit(url).path} {action}".strip()))
+    word = _word(exception) if exception is not None else "cut off" if _cut_off(status, headers, body) else ""
+    if not word and status == 404 and fresh and method.upper() in ("GET", "HEAD"):
+        return Decision("again", "404 after its create")
+    for row in TABLE:
+        if row.seen == word or (not word and isinstance(row.seen, range) and status in row.seen):
+            kind = row.harmless if harmless else row.other
+            after = retry_after(headers.get("retry-after", ""), now) if status in (429, 503) else None
+            return Decision(kind, word or str(status), after) if kind != "final" else Decision("final")
+    return Decision("final")
+
+
+def retry_after(text: str, now: float) -> float | None:
+    """Retry-After in seconds from ``now``: both forms of RFC 9110, 10.2.3; None where it is neither."""
+    text = text.strip()
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+
+
+def _word(error: BaseException) -> str:
+    """An exception in the words of the table; "" for one that is not the network's."""
+    chain: list[BaseException] = []
+    queue: list[object] = [error]
+    while queue and len(chain) < 20:
+        one = queue.pop(0)
+        if isinstance(one, BaseException) and not any(one is seen for seen in chain):
+            chain.append(one)
+            queue += [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
+    # By name: urllib3 is requests' own matter.
+    names = {type(one).__name__ for one in chain}
+    if "SSLError" in names:
+        return "certificate"
+    if names & {"NewConnectionError", "NameResolutionError", "ConnectTimeoutError"}:
+        return "refused"
+    if names & {"IncompleteRead", "InvalidChunkLength", "ChunkedEncodingError", "ContentDecodingError"}:
+        return "cut off"
+    if isinstance(error, ksa.ConnectTimeout | TimeoutError) or "ReadTimeout" in names:
+        return "timed out"
+    return "reset" if isinstance(error, ksa.ConnectionError | ConnectionError | requests.ConnectionError) else ""
+
+
+def _cut_off(status: int, headers: Mapping[str, str], body: bytes) -> bool:
+    """An answer that says it is JSON and is not: a connection closed early, where no length was promised."""
+    if not 200 <= status < 300 or not body or "application/json" not in headers.get("content-type", ""):
+        return False
+    try:
+        json.loads(body)
+    except ValueError:
+        return True
+    return False
+
+
+# ---- how often it happened
+
+
+class Tally:
+    """Requests that were asked again, by service and reason. May be used from several threads."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._lock = threading.Lock()
+
+    def add(self, service: str, reason: str) -> None:
+        """One more."""
+        with self._lock:
+            self._counts[service, reason] += 1
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return sum(self._counts.values())
+
+    def as_json(self) -> dict[str, dict[str, int]]:
+        """Service -> reason -> number."""
+        told: dict[str, dict[str, int]] = {}
+        for (service, reason), number in sorted(self._counts.items()):
+            told.setdefault(service, {})[reason] = number
+        return told
+
+    @property
+    def sentence(self) -> str:
+        """ "retried 3 requests: nova 503 ×2, glance reset ×1"; "" when there were none."""
+        if not self.total:
+            return ""
+        ordered = sorted(self._counts.items(), key=lambda item: (-item[1], item[0]))
+        listed = ", ".join(f"{service} {reason} ×{number}" for (service, reason), number in ordered)
+        return f"retried {self.total} request{'s' if self.total > 1 else ''}: {listed}"
+
+
+# ---- carrying it out
+
+_patience: ContextVar[float] = ContextVar("patience", default=PATIENCE)
+
+
+@contextlib.contextmanager
+def patience(seconds: float) -> Iterator[None]:
+    """In the body a request is asked again for so many seconds; 0: never."""
+    token = _patience.set(seconds)
+    try:
+        yield
+    finally:
+        _patience.reset(token)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    decision: Decision
+    response: requests.Response | None = None
+    error: Exception | None = None
+
+
+# keystoneauth's connect_retries and status_code_retries stay 0: they count tries instead of time, repeat POSTs too,
+# read Retry-After in one of its two forms, sleep out of sight and tell nobody.
+class Session(sessions.Session):
+    """keystoneauth's session, which asks again what `classify` says, visibly and within `patience`.
+
+    A service that let all patience pass is asked once per request until it answers: what still wants to ask it (waits,
+    evidence, removal) must not wait for it again and again. Every token is learned by redact.
+    """
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.tally = Tally()
+        self._silent: set[str] = set()
+        self._made: dict[str, float] = {}  # id -> when it was made (monotonic)
+
+    def get_auth_headers(self, *args: Any, **more: Any) -> dict[str, str] | None:
+        """As keystoneauth's; learns the token."""
+        headers: dict[str, str] | None = super().get_auth_headers(*args, **more)
+        learn((headers or {}).get("X-Auth-Token", ""))
+        return headers
+
+    def request(self, url: str, method: str, *args: Any, **more: Any) -> requests.Response:
+        """As keystoneauth's, whose exceptions it raises."""
+        raises = more.get("raise_exc") is not False
+        more["raise_exc"] = False
+        service = _service(more, url)
+        began = time.monotonic()
+
+        def left() -> float:
+            allowed = 0.0 if service in self._silent else _patience.get()
+            rest = allowed - (time.monotonic() - began)
+            return rest if (ends := waits.left()) is None else min(rest, ends)
+
+        def rest(state: RetryCallState) -> float:
+            decision = _outcome(state).decision
+            pause = backoff(state) if decision.after is None else decision.after
+            return max(0.0, min(pause, left()))
+
+        def note(state: RetryCallState) -> None:
+            self.tally.add(service, _outcome(state).decision.reason)
+
+        answer: _Answer = Retrying(
+            retry=lambda state: _outcome(state).decision.kind == "again",
+            stop=lambda _: left() < 0.001 or _sent_once(more),
+            wait=rest,
+            before_sleep=note,
+            sleep=lambda seconds: waits.pause(seconds, reason=f"{service} to be asked again"),
+            retry_error_callback=_outcome,
+        )(self._ask, url, method, args, more)
+        if answer.decision.kind == "again":
+            self._silent.add(service)
+        else:
+            self._silent.discard(service)
+        if answer.error is not None:
+            raise answer.error
+        response = answer.response
+        if response is None:
+            raise ksa.ConnectFailure(f"no answer of {url}")
+        if answer.decision.reason == "cut off":
+            lost = requests.exceptions.ChunkedEncodingError("the answer's JSON ends early")
+            raise ksa.UnknownConnectionError(f"the answer of {url} was cut off", lost)
+        if raises and response.status_code >= 400:
+            raise ksa.from_response(response, method, url)
+        return response
+
+    def _ask(self, url: str, method: str, args: tuple[Any, ...], more: Mapping[str, Any]) -> _Answer:
+        action = next(iter(more["json"]), "") if isinstance(more.get("json"), dict) else ""
+        error: Exception | None = None
+        response: requests.Response | None = None
+        try:
+            response = super().request(url, method, *args, **more)
+        except ksa.ConnectionError as lost:
+            error = lost
+        status, headers, body = 0, {}, b""
+        if response is not None:
+            status, headers = response.status_code, dict(response.headers)
+            body = b"" if more.get("stream") else response.content
+        decision = classify(
+            method, url, status, headers, body, error, action=str(action), fresh=self._fresh(url), now=time.time()
+        )
+        self._remember(url, method, status, body)
+        return _Answer(decision, response, error)
+
+    def _fresh(self, url: str) -> bool:
+        now = time.monotonic()
+        return any(id in url and now - made < FRESH for id, made in self._made.items())
+
+    def _remember(self, url: str, method: str, status: int, body: bytes) -> None:
+        if method == "DELETE":
+            self._made = {id: made for id, made in self._made.items() if id not in url}
+        if method != "POST" or not 200 <= status < 300:
+            return
+        now = time.monotonic()
+        self._made = {id: made for id, made in self._made.items() if now - made < FRESH} | dict.fromkeys(ids(body), now)
+
+
+def ids(body: bytes) -> list[str]:
+    """The ids of what a create has made, from its answer: {"id": ...} or {"server": {"id": ...}}. Pure."""
+    try:
+        table = json.loads(body)
+    except ValueError:
+        return []
+    if not isinstance(table, dict):
+        return []
+    found = [one.get("id") for one in (table, *table.values()) if isinstance(one, dict)]
+    return [id for id in found if isinstance(id, str) and len(id) >= 32]  # a UUID; anything short is in every URL
+
+
+# The first is about half a second, the longest eight; a jitter keeps several runs from asking in step.
+backoff = wait_exponential_jitter(initial=0.4, max=8, jitter=0.3)
+
+
+def _outcome(state: RetryCallState) -> _Answer:
+    if state.outcome is None:
+        raise RuntimeError("asked before there was an answer")
+    answer: _Answer = state.outcome.result()
+    return answer
+
+
+def _sent_once(more: Mapping[str, Any]) -> bool:
+    """A body that is read from a file is gone after it was sent."""
+    return not isinstance(more.get("data"), str | bytes | dict | None)
+
+
+def _service(more: Mapping[str, Any], url: str) -> str:
+    kind = str((more.get("endpoint_filter") or {}).get("service_type") or "")
+    if not kind:  # keystoneauth's own requests: tokens, and versions of an endpoint
+        kind = "identity" if "/auth/" in url else urlsplit(url).netloc
+    return _SERVICES.get(kind, kind)
+
+
+# ---- what must not be made twice
+
+
+class Hiccup(ImagecheckError):
+    """The cloud answered 429 or 5xx, or did not answer: worth asking again within the deadline of a wait.
+
+    ``reason`` as in the table ("503", "reset"); ``unsure``: what was asked for may have been done all the same.
+    """
+
+    def __init__(self, sentence: str, *, reason: str = "", unsure: bool = False) -> None:
+        super().__init__(sentence)
+        self.reason = reason
+        self.unsure = unsure
+
+
+def once(
+    tally: Tally, service: str, make: Callable[[], T], find: Callable[[], T | None], *, settle: float = SETTLE
+) -> T:
+    """What ``make`` gives; when its answer is lost, what ``find`` finds by name, and only when it is surely not there
+    is it made again, once.
+
+    Raises what ``make`` raises. A Hiccup of the second try, or of looking, is raised: nothing is made blindly.
+    """
+    try:
+        return make()
+    except Hiccup as lost:
+        if not lost.unsure:
+            raise
+        tally.add(service, lost.reason)
+        if (found := _look(find, lost, settle)) is not None:
+            return found
+    try:
+        return make()
+    except Hiccup as lost:
+        if not lost.unsure or (found := _look(find, lost, settle)) is None:
+            raise
+        return found
+
+
+def _look(find: Callable[[], T | None], lost: Hiccup, settle: float) -> T | None:
+    """What is there after ``settle`` seconds at the latest; raises ``lost`` where that could not be learned."""
+    absent = False
+
+    def there() -> waits.Ready[T] | waits.NotYet:
+        nonlocal absent
+        absent = False
+        found = find()
+        absent = found is None
+        return waits.NotYet("not there") if found is None else waits.Ready(found)
+
+    try:
+        return waits.until(
+            there, reason="what was asked for to show", deadline=settle, interval=1, transient=(Hiccup,)
+        ).value
+    except waits.TimedOut:
+        if not absent:
+            raise lost from None
+        return None
