@@ -24,6 +24,7 @@ from troveclient import exceptions as trove_exceptions  # noqa: E402
 from troveclient.v1 import client as trove  # noqa: E402
 
 from imagecheck.cloud import retry  # noqa: E402
+from imagecheck.cloud.classify import classify  # noqa: E402
 from imagecheck.cloud.quota import remedy  # noqa: E402
 from imagecheck.cloud.retry import Hiccup as Hiccup  # noqa: E402
 from imagecheck.errors import ImagecheckError, StepFailed, UsageError  # noqa: E402
@@ -170,7 +171,7 @@ def asking(step: str, what: str) -> Iterator[None]:
     try:
         yield
     except (ksa.ConnectionError, TimeoutError) as error:
-        seen = retry.classify("POST", "", exception=error)
+        seen = classify("POST", "", exception=error)
         if seen.kind == "final":
             raise StepFailed(step, f"could not {what}: {_one_line(error)}", remedy="check certificates") from error
         sentence = f"{step}: could not {what}: {_one_line(error)}"
@@ -179,7 +180,7 @@ def asking(step: str, what: str) -> Iterator[None]:
         status, said = _status(error), _said(error)
         if status == 404:
             raise Missing(f"{step}: could not {what}: not found") from error
-        seen = retry.classify("POST", "", status)
+        seen = classify("POST", "", status)
         if seen.kind != "final":
             sentence = f"{step}: could not {what}: HTTP {status}: {said}"
             raise Hiccup(sentence, reason=seen.reason, unsure=seen.kind == "unsure") from error
@@ -188,14 +189,14 @@ def asking(step: str, what: str) -> Iterator[None]:
         raise StepFailed(step, f"the cloud refused to {what}: {said}", remedy=remedy(said, status)) from error
 
 
-def server_date(cloud: Cloud) -> tuple[float, float, float] | None:
-    """When Nova was asked for its versions, what its Date header said, when the answer came: seconds since the epoch.
+def server_date(cloud: Cloud, service: str = "compute", path: str = "/") -> tuple[float, float, float] | None:
+    """When a service was asked, what its Date header said, when the answer came: seconds since the epoch.
 
     The header tells whole seconds (RFC 9110, 5.6.7): half of one is added. None where it is missing.
     """
     sent = time.time()
-    with asking("clock", "ask Nova for its versions"):
-        answer = cloud.admin.compute.get("/", raise_exc=False)
+    with asking("clock", f"ask the {service} service for the time"):
+        answer = getattr(cloud.admin, service).get(path, raise_exc=False)
     date = answer.headers.get("Date")
     return (sent, parsedate_to_datetime(date).timestamp() + 0.5, time.time()) if date else None
 
