@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from imagecheck.errors import ImagecheckError, StepFailed
 from imagecheck.redact import redact
 
 Level = Literal["ok", "degraded", "stop"]
-_SUBJECT = 15  # columns
+_SUBJECT = 14  # columns
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,14 @@ class Finding:
         return f"{self.sentence}: {self.remedy}" if self.remedy else self.sentence
 
 
+def of(subject: str, error: ImagecheckError, level: Level = "stop") -> Finding:
+    """A mistake as a finding: a UsageError's remedy stands behind its last colon, a StepFailed has one of its own."""
+    if isinstance(error, StepFailed):
+        return Finding(level, subject, error.sentence, error.remedy)
+    sentence, _, remedy = str(error).rpartition(": ")
+    return Finding(level, subject, sentence or remedy, remedy if sentence else "")
+
+
 def stops(findings: Iterable[Finding]) -> list[Finding]:
     """Those for which nothing may be made."""
     return [one for one in findings if one.level == "stop"]
@@ -38,9 +47,9 @@ def stops(findings: Iterable[Finding]) -> list[Finding]:
 
 def lines(findings: Sequence[Finding], width: int = 80) -> Iterator[str]:
     """For a terminal: one line for each that is ok, sentence and remedy for the others; then the sum."""
-    margin = 10 + _SUBJECT + 1
+    margin = 9 + _SUBJECT + 1
     for one in findings:
-        head = f"{one.level:<10}{one.subject:<{_SUBJECT}} "
+        head = f"{one.level:<9}{one.subject:<{_SUBJECT}} "
         if one.level == "ok":
             line = redact(head + one.sentence)
             yield line if len(line) <= width else line[: width - 1] + "…"

@@ -186,7 +186,9 @@ class Road:
         self._site = site = self._find_site()
         cloud = connection.connect(site)
         file = self._made.get("image file") or self.choice.file
-        where = preflight(cloud, self.choice.definition.needs, virtual_size=file.virtual_size if file else 0)
+        wanted = self.choice.definition
+        size = file.virtual_size if file else 0
+        where = preflight(cloud, wanted.needs, virtual_size=size, agent=wanted.agent.release)
         brokers = tuple(broker.addresses(site.guest_config)) if site.guest_config else ()
         key, self.public_key = ssh.keypair(self._private())
         talk = broker.Broker(brokers)
@@ -358,6 +360,7 @@ class Road:
         file: ImageFile | None = self._made.get("image file")
         store = self.choice.definition.datastore
         site = self._site
+        ground: Ground | None = self._made.get("cloud")
         return Run(
             image=self.choice.name,
             image_sha256=file.sha256 if file else "",
@@ -370,6 +373,7 @@ class Road:
             started=self._began,
             steps=dict(self.seconds),
             retries=tuple(self.retries),
+            requests=ground.cloud.tally.as_json() if ground else {},
         )
 
     def close(self) -> list[str]:

@@ -73,8 +73,8 @@ def connect(site: Site) -> Cloud:
         )
 
 
-def login(site: Site, entry: str, tally: retry.Tally) -> Connection:
-    """A connection by that entry of the site's clouds.yaml, logged in. Raises UsageError."""
+def settings(site: Site, entry: str) -> tuple[openstack.config.OpenStackConfig, str]:
+    """clouds.yaml with that entry in it, and its path for people. Raises UsageError; asks no cloud."""
     files = [str(site.clouds_file)] if site.clouds_file else None
     where = str(site.clouds_file) if site.clouds_file else "clouds.yaml"
     try:
@@ -87,6 +87,12 @@ def login(site: Site, entry: str, tally: retry.Tally) -> Connection:
     if entry not in known:
         names = ", ".join(known) or "none"
         raise UsageError(f"{where} has no entry {entry!r} (it has: {names}): name one with --cloud or OS_CLOUD")
+    return config, where
+
+
+def login(site: Site, entry: str, tally: retry.Tally) -> Connection:
+    """A connection by that entry of the site's clouds.yaml, logged in. Raises UsageError."""
+    config, where = settings(site, entry)
     with sentences(f"entry {entry!r} of {where}"):
         region = config.get_one(cloud=entry)  # with OS_REGION_NAME where the entry names no region
         learn(str(region.auth.get("password") or ""))

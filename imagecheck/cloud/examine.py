@@ -107,8 +107,7 @@ def rights(admin: Account, tenant: Account, answers: Mapping[str, Answer]) -> li
             )
         )  # fmt: skip
     if not found:
-        roles = f"{admin.user} in {admin.project} is admin, {tenant.user} in {tenant.project} is not"
-        found.append(Finding("ok", "role", roles))
+        found.append(Finding("ok", "role", f"{admin.user} is an administrator, {tenant.user} is not"))
     return found
 
 
@@ -143,7 +142,7 @@ def services(region: str, answers: Mapping[str, Answer], cinder: Answer) -> list
                     f"{where} {why}: Trove may not be able to delete instances, nor Nova to reboot servers",
                     "give it a volumev3 endpoint that answers, or see docs/clouds.md")
         )  # fmt: skip
-    return found or [Finding("ok", "catalogue", f"Keystone, Nova, Neutron, Glance, Trove, Cinder answer in {where}")]
+    return found or [Finding("ok", "catalogue", f"all services answer in {where}")]
 
 
 def _seen(answer: Answer) -> str:
@@ -241,7 +240,7 @@ def keypair(user: str, observed: bool, keys: Sequence[str], ours: str) -> Findin
             "see that trove.conf's nova_keypair belongs to the user of its service_credentials",
         )  # fmt: skip
     if _key(ours) in map(_key, keys):
-        return Finding("ok", "keypair", f"guest_key fits a keypair of Trove's service user {user!r}")
+        return Finding("ok", "keypair", f"guest_key fits one of user {user!r}")
     return Finding(
         "stop" if observed else "degraded", "keypair",
         f"none of the {len(keys)} keypairs of Trove's service user {user!r} fits 'guest_key': a keypair belongs to a "
@@ -258,7 +257,7 @@ def _key(text: str) -> str:
 def carrier(server: Mapping[str, Any] | None) -> Finding:
     """use_nova_server_config_drive, as a server of Trove's shows it."""
     if server is None:
-        return Finding("ok", "config drive", "not known: there is no server of Trove's to look at")
+        return Finding("ok", "config drive", "not known: there is no server of Trove's")
     # Nova answers "True", true or "" (config_drive is a string in its database).
     drive = str(server.get("config_drive") or "").lower() in ("true", "1")
     return Finding("ok", "config drive", f"Trove boots with {'a config drive' if drive else 'the metadata service'}")
@@ -275,7 +274,7 @@ def data_disk(server: Mapping[str, Any] | None, ephemeral: int, cinder: bool) ->
         )  # fmt: skip
     seen = "not known whether Trove uses volumes" if server is None else "Trove uses no volumes"
     if ephemeral:
-        return Finding("ok", "data disk", f"{seen}; the flavor has {ephemeral} GiB of ephemeral disk")
+        return Finding("ok", "data disk", f"{ephemeral} GiB ephemeral; {seen}")
     return Finding(
         "degraded" if server is None else "stop", "data disk",
         f"{seen}, and the flavor has no ephemeral disk: the agent formats one of both",
@@ -298,7 +297,7 @@ def clock(trip: tuple[float, float, float] | None) -> Finding:
             f"the cloud's clock is {abs(apart):.0f} s {'ahead of' if apart > 0 else 'behind'} this host's: times of "
             "different sources cannot be put in one order", "set both by NTP",
         )  # fmt: skip
-    return Finding("ok", "clock", f"{apart:+.1f} s ± {unsure:.1f} s against this host's")
+    return Finding("ok", "clock", f"{apart + 0.0:.1f} s ± {unsure:.1f} s against this host's")
 
 
 def microversion(text: object) -> tuple[int, int]:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from imagecheck import hostcmd, progress
+from imagecheck import finding, hostcmd, progress
 from imagecheck.cloud import answers, examine, network, nova
 from imagecheck.cloud.connection import Cloud, server_date
 from imagecheck.cloud.retry import patience
-from imagecheck.errors import ImagecheckError, StepFailed, UsageError
+from imagecheck.errors import ImagecheckError, UsageError
 from imagecheck.finding import Finding, stops
 
 T = TypeVar("T")
@@ -108,10 +108,8 @@ def _or_finding(found: list[Finding], subject: str, make: Callable[[], T]) -> T 
     """What ``make`` gives; what it raises becomes a finding that stops."""
     try:
         return make()
-    except StepFailed as error:
-        found.append(Finding("stop", subject, error.sentence, error.remedy))
     except ImagecheckError as error:
-        found.append(Finding("stop", subject, str(error)))
+        found.append(finding.of(subject, error))
     return None
 
 
@@ -166,8 +164,9 @@ def _quotas(
         look("network", troves, name, around)
     if volume:
         look("block_storage", troves or admin.project_id, name or admin.project, {"volumes": 1, "gigabytes": volume})
-    # Trove counts GiB as "volumes" (trove/instance/models.py, Resource.VOLUMES with the size as its delta).
-    look("database", tenant.project_id, tenant.project, {"instances": 1, **({"volumes": volume} if volume else {})})
+    # Trove counts GiB as "volumes" (trove/instance/models.py, create, deltas).
+    own = {"instances": 1, "ram": flavor.ram, **({"volumes": volume} if volume else {})}
+    look("database", tenant.project_id, tenant.project, own)
     if unknown:
         found.append(
             Finding("degraded", "quota", f"not shown, so not looked at: {', '.join(unknown)}",

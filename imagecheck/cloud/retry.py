@@ -67,12 +67,19 @@ class Tally:
 
     @property
     def sentence(self) -> str:
-        """ "retried 3 requests: nova 503 ×2, glance reset ×1"; "" when there were none."""
-        if not self.total:
-            return ""
-        ordered = sorted(self._counts.items(), key=lambda item: (-item[1], item[0]))
-        listed = ", ".join(f"{service} {reason} ×{number}" for (service, reason), number in ordered)
-        return f"retried {self.total} request{'s' if self.total > 1 else ''}: {listed}"
+        """For people; "" when there were none."""
+        return sentence(self.as_json())
+
+
+def sentence(requests: Mapping[str, Mapping[str, int]]) -> str:
+    """ "retried 3 requests: nova 503 ×2, glance reset ×1", the most frequent first; "" for none."""
+    flat = [(number, service, reason) for service, reasons in requests.items() for reason, number in reasons.items()]
+    total = sum(number for number, _, _ in flat)
+    if not total:
+        return ""
+    ordered = sorted(flat, key=lambda one: (-one[0], one[1], one[2]))
+    listed = ", ".join(f"{service} {reason} ×{number}" for number, service, reason in ordered)
+    return f"retried {total} request{'s' if total > 1 else ''}: {listed}"
 
 
 # ---- carrying it out
@@ -243,9 +250,7 @@ class Hiccup(ImagecheckError):
         self.unsure = unsure
 
 
-def once(
-    tally: Tally, service: str, make: Callable[[], T], find: Callable[[], T | None], *, settle: float = SETTLE
-) -> T:
+def once(tally: Tally, service: str, make: Callable[[], T], find: Callable[[], T | None]) -> T:
     """What ``make`` gives; when its answer is lost, what ``find`` finds by name, and only when it is surely not there
     is it made again, once.
 
@@ -257,18 +262,18 @@ def once(
         if not lost.unsure:
             raise
         tally.add(service, lost.reason)
-        if (found := _look(find, lost, settle)) is not None:
+        if (found := _look(find, lost)) is not None:
             return found
     try:
         return make()
     except Hiccup as lost:
-        if not lost.unsure or (found := _look(find, lost, settle)) is None:
+        if not lost.unsure or (found := _look(find, lost)) is None:
             raise
         return found
 
 
-def _look(find: Callable[[], T | None], lost: Hiccup, settle: float) -> T | None:
-    """What is there after ``settle`` seconds at the latest; raises ``lost`` where that could not be learned."""
+def _look(find: Callable[[], T | None], lost: Hiccup) -> T | None:
+    """What is there after `SETTLE` seconds at the latest; raises ``lost`` where that could not be learned."""
     absent = False
 
     def there() -> waits.Ready[T] | waits.NotYet:
@@ -280,7 +285,7 @@ def _look(find: Callable[[], T | None], lost: Hiccup, settle: float) -> T | None
 
     try:
         return waits.until(
-            there, reason="what was asked for to show", deadline=settle, interval=1, transient=(Hiccup,)
+            there, reason="what was asked for to show", deadline=SETTLE, interval=1, transient=(Hiccup,)
         ).value
     except waits.TimedOut:
         if not absent:
