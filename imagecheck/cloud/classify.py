@@ -18,7 +18,7 @@ from keystoneauth1 import exceptions as ksa
 
 IDEMPOTENT = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE")  # RFC 9110, 9.2.2
 # POSTs that change nothing: a token (Keystone v3), and reading a console (Nova, "Show Console Output").
-_HARMLESS = re.compile(r"/auth/tokens$|/action os-getConsoleOutput$")
+_HARMLESS = re.compile(r"/auth/tokens( auth)?$|/action os-getConsoleOutput$")
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,10 @@ def login(site: Site, entry: str, tally: retry.Tally) -> Connection:
     """A connection by that entry of the site's clouds.yaml, logged in. Raises UsageError."""
     config, where = settings(site, entry)
     with sentences(f"entry {entry!r} of {where}"):
-        region = config.get_one(cloud=entry)  # with OS_REGION_NAME where the entry names no region
+        # openstacksdk reads OS_REGION_NAME only without a clouds.yaml; it chooses where the entry has not chosen.
+        chosen = (config.cloud_config["clouds"][entry] or {}).get("region_name")
+        wanted = "" if chosen else os.environ.get("OS_REGION_NAME", "")
+        region = config.get_one(cloud=entry, **({"region_name": wanted} if wanted else {}))
         learn(str(region.auth.get("password") or ""))
         _reach(str(region.auth.get("auth_url") or ""), entry)
         region.config["api_timeout"] = API_TIMEOUT

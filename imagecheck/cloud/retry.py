@@ -21,7 +21,7 @@ import requests
 from keystoneauth1 import exceptions as ksa
 from keystoneauth1 import session as sessions
 from tenacity import RetryCallState, Retrying
-from tenacity.wait import wait_exponential_jitter
+from tenacity.wait import wait_exponential, wait_random
 
 from imagecheck import waits
 from imagecheck.cloud.classify import Decision, classify
@@ -213,7 +213,7 @@ def ids(body: bytes) -> list[str]:
 
 
 # The first is about half a second, the longest eight; a jitter keeps several runs from asking in step.
-backoff = wait_exponential_jitter(initial=0.4, max=8, jitter=0.3)
+backoff = wait_exponential(multiplier=0.4, max=8) + wait_random(0, 0.3)
 
 
 def _outcome(state: RetryCallState) -> _Answer:
