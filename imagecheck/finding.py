@@ -49,12 +49,12 @@ def lines(findings: Sequence[Finding], width: int = 80) -> Iterator[str]:
     """For a terminal: one line for each that is ok, sentence and remedy for the others; then the sum."""
     margin = 9 + _SUBJECT + 1
     for one in findings:
-        head = f"{one.level:<9}{one.subject:<{_SUBJECT}} "
+        head = f"{one.level:<9}{_clean(one.subject):<{_SUBJECT}} "
         if one.level == "ok":
-            line = redact(head + one.sentence)
+            line = head + _clean(one.sentence)
             yield line if len(line) <= width else line[: width - 1] + "…"
             continue
-        told = [redact(one.sentence), *([f"try: {redact(one.remedy)}"] if one.remedy else [])]
+        told = [_clean(one.sentence) or "?", *([f"try: {_clean(one.remedy)}"] if one.remedy else [])]
         wrapped = [
             part
             for text in told
@@ -64,6 +64,11 @@ def lines(findings: Sequence[Finding], width: int = 80) -> Iterator[str]:
         yield from (" " * margin + part for part in wrapped[1:])
     counts = {level: sum(one.level == level for one in findings) for level in ("ok", "degraded", "stop")}
     yield ", ".join(f"{number} {level}" for level, number in counts.items())
+
+
+def _clean(text: str) -> str:
+    """Redacted, on one line, and without what moves a terminal's cursor: the words may be a cloud's."""
+    return "".join(one for one in " ".join(redact(text).split()) if one.isprintable()).strip()
 
 
 def as_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:

@@ -186,8 +186,7 @@ class Road:
         self._site = site = self._find_site()
         cloud = connection.connect(site)
         file = self._made.get("image file") or self.choice.file
-        wanted = self.choice.definition
-        size = file.virtual_size if file else 0
+        wanted, size = self.choice.definition, file.virtual_size if file else 0
         where = preflight(cloud, wanted.needs, virtual_size=size, agent=wanted.agent.release)
         brokers = tuple(broker.addresses(site.guest_config)) if site.guest_config else ()
         key, self.public_key = ssh.keypair(self._private())
