@@ -23,6 +23,7 @@ from imagecheck.choice import Choice
 from imagecheck.cloud import cleanup, connection, glance, nova
 from imagecheck.cloud.ledger import Ledger
 from imagecheck.cloud.preflight import preflight
+from imagecheck.cloud.retry import Tally
 from imagecheck.cloud.trove import Version
 from imagecheck.errors import ImagecheckError, NotReached, StepFailed
 from imagecheck.guest import config_drive, console, ssh
@@ -68,6 +69,7 @@ class Road:
         self._made: dict[str, Any] = {}
         self._broken: dict[str, ImagecheckError] = {}
         self._inner: list[float] = []
+        self._tally = Tally()
         self._open = contextlib.ExitStack()
         self._edges = {"boot": collect.Edges(), "launch": collect.Edges()}
 
@@ -184,7 +186,7 @@ class Road:
 
     def _enter_cloud(self) -> Ground:
         self._site = site = self._find_site()
-        cloud = connection.connect(site)
+        cloud = connection.connect(site, self._tally)
         file = self._made.get("image file") or self.choice.file
         wanted, size = self.choice.definition, file.virtual_size if file else 0
         where = preflight(cloud, wanted.needs, virtual_size=size, agent=wanted.agent.release)
@@ -359,7 +361,6 @@ class Road:
         file: ImageFile | None = self._made.get("image file")
         store = self.choice.definition.datastore
         site = self._site
-        ground: Ground | None = self._made.get("cloud")
         return Run(
             image=self.choice.name,
             image_sha256=file.sha256 if file else "",
@@ -372,7 +373,7 @@ class Road:
             started=self._began,
             steps=dict(self.seconds),
             retries=tuple(self.retries),
-            requests=ground.cloud.tally.as_json() if ground else {},
+            requests=self._tally.as_json(),
         )
 
     def close(self) -> list[str]:

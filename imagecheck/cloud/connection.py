@@ -59,12 +59,12 @@ class Cloud:
         return str(self.tenant.current_project_id)
 
 
-def connect(site: Site) -> Cloud:
-    """Log in with both entries and find Trove in the catalogue; nothing is made.
+def connect(site: Site, tally: retry.Tally | None = None) -> Cloud:
+    """Log in with both entries and find Trove in the catalogue; nothing is made. ``tally`` counts what is asked again.
 
     Raises UsageError, one sentence each: entry unknown, cloud unreachable, bad credentials, no Trove.
     """
-    tally = retry.Tally()
+    tally = tally or retry.Tally()
     with retry.patience(REACH_TIMEOUT):
         admin = login(site, site.cloud, tally)
         tenant = login(site, site.tenant_cloud, tally)
