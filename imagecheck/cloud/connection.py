@@ -97,7 +97,7 @@ def login(site: Site, entry: str, tally: retry.Tally) -> Connection:
         # openstacksdk reads OS_REGION_NAME only without a clouds.yaml; it chooses where the entry has not chosen.
         chosen = (config.cloud_config["clouds"][entry] or {}).get("region_name")
         wanted = "" if chosen else os.environ.get("OS_REGION_NAME", "")
-        region = config.get_one(cloud=entry, **({"region_name": wanted} if wanted else {}))
+        region = config.get_one(cloud=entry, region_name=wanted)
         learn(str(region.auth.get("password") or ""))
         _reach(str(region.auth.get("auth_url") or ""), entry)
         region.config["api_timeout"] = API_TIMEOUT

@@ -140,7 +140,11 @@ def boot(
             )
         return str(made.id)
 
-    id = once(cloud.tally, "nova", make, lambda: next((one.id for one in find(cloud, name)), None))
+    def there() -> str | None:
+        # By its mark too: Trove gives its server the instance's name, which may be the same.
+        return next((one.id for one in find(cloud, name) if one.metadata.get(TAG) == run), None)
+
+    id = once(cloud.tally, "nova", make, there)
     accepted = time.time()
     ledger.made(entry, id)
     return show(cloud, id), began, accepted

@@ -79,7 +79,10 @@ def boot(
             openstack.exceptions.raise_from_response(answer)
         return str(answer.json()["server"]["id"])
 
-    made = once(cloud.tally, "nova", make, lambda: next((one.id for one in nova.find(cloud, name)), None))
+    def there() -> str | None:
+        return next((one.id for one in nova.find(cloud, name) if one.metadata.get(TAG) == run), None)
+
+    made = once(cloud.tally, "nova", make, there)
     if isinstance(made, Refused):
         ledger.removed(entry)
         return made

@@ -128,7 +128,13 @@ class FaultCloud:
 
     def usual(self, method, path):
         compute = SERVICES["compute"]
-        table = {"id": SERVER, "name": (self.servers or [""])[0], "status": "ACTIVE", "addresses": {}, "metadata": {}}
+        table = {
+            "id": SERVER,
+            "name": (self.servers or [""])[0],
+            "status": "ACTIVE",
+            "addresses": {},
+            "metadata": {"imagecheck": "imagecheck-run"},
+        }
         known = {
             ("GET", "/v3"): answer(200, {"version": {"id": "v3.14", "status": "stable", "links": [
                 {"rel": "self", "href": f"{self.url}/v3/"}]}}),
