@@ -74,6 +74,13 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument("name", help="the datastore's name, in lower case")
     new.add_argument("--into", default=".", help="the folder that gets elements/, images/ and checks/ (default: here)")
     new.set_defaults(command=_new)
+    doctor = commands.add_parser("doctor", help="what a run would meet on this host and in a cloud; makes nothing")
+    doctor.add_argument("--cloud", default="", metavar="ENTRY", help="entry of clouds.yaml (default: as pytest)")
+    doctor.add_argument("--site", default="", metavar="FILE", help="the site file (default: imagecheck.toml)")
+    doctor.add_argument("--image", default="", metavar="NAME", help="an image, as for pytest: does it fit?")
+    doctor.add_argument("--datastore", default="", metavar="NAME:VERSION", help="what an image file serves")
+    doctor.add_argument("--json", action="store_true", help="for programs")
+    doctor.set_defaults(command=_doctor)
     garbage = commands.add_parser("gc", help="remove what earlier, dead runs left in a cloud and on this host")
     garbage.add_argument("--dry-run", action="store_true", help="only say what would be removed, and why the rest not")
     garbage.add_argument("--older-than", default="", metavar="2h", help="nothing that is younger")
@@ -138,6 +145,15 @@ def _new(options: argparse.Namespace) -> int:
     for file in datastore_template.write(options.name, Path(options.into)):
         print(file)
     return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from imagecheck import doctor, finding
+
+    found = doctor.examine(options.cloud, options.site, options.image, datastore=options.datastore)
+    width = shutil.get_terminal_size((80, 24)).columns
+    print(json.dumps(finding.as_json(found), indent=1) if options.json else "\n".join(finding.lines(found, width)))
+    return 1 if finding.stops(found) else 0
 
 
 def _gc(options: argparse.Namespace) -> int:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 
 from imagecheck.bare import CONF_D, Ground
 from imagecheck.cloud import nova
-from imagecheck.cloud.connection import Cloud, asking
+from imagecheck.cloud.connection import Cloud, server_date
 from imagecheck.errors import ImagecheckError
 from imagecheck.guest import clock, console, facts
 from imagecheck.guest.ssh import Guest
@@ -64,11 +62,8 @@ def cloud_offset(cloud: Cloud) -> Offset | None:
         return Offset("cloud", 0.0, 0.0)  # the same kernel's clock
     trips = []
     for _ in range(ROUNDS):
-        sent = time.time()
-        with asking("clock", "ask Nova for its versions"):
-            answer = cloud.admin.compute.get("/", raise_exc=False)
-        if date := answer.headers.get("Date"):
-            trips.append((sent, parsedate_to_datetime(date).timestamp() + 0.5, time.time()))
+        if trip := server_date(cloud):
+            trips.append(trip)
     best = best_offset("cloud", trips)
     return Offset("cloud", best.seconds, best.uncertainty + 0.5) if best else None
 

@@ -18,6 +18,7 @@ from imagecheck.choice import Choice
 from imagecheck.cloud import cleanup, connection, glance, marks, nova
 from imagecheck.cloud.ledger import Ledger
 from imagecheck.cloud.preflight import preflight
+from imagecheck.cloud.retry import Tally
 from imagecheck.cloud.trove import Version
 from imagecheck.errors import ImagecheckError, NotReached, StepFailed
 from imagecheck.guest import config_drive, console, ssh
@@ -67,6 +68,7 @@ class Road:
         self._made: dict[str, Any] = {}
         self._broken: dict[str, ImagecheckError] = {}
         self._inner: list[float] = []
+        self._tally = Tally()
         self._open = contextlib.ExitStack()
         self._edges = {"boot": collect.Edges(), "launch": collect.Edges()}
 
@@ -180,9 +182,10 @@ class Road:
 
     def _enter_cloud(self) -> Ground:
         self._site = site = self._find_site()
-        cloud = connection.connect(site)
+        cloud = connection.connect(site, self._tally)
         file = self._made.get("image file") or self.choice.file
-        where = preflight(cloud, self.choice.definition.needs, virtual_size=file.virtual_size if file else 0)
+        wanted, size = self.choice.definition, file.virtual_size if file else 0
+        where = preflight(cloud, wanted.needs, virtual_size=size, agent=wanted.agent.release)
         brokers = tuple(broker.addresses(site.guest_config)) if site.guest_config else ()
         key, self.public_key = ssh.keypair(self._private())
         talk = broker.Broker(brokers)
@@ -368,6 +371,7 @@ class Road:
             started=self._began,
             steps=dict(self.seconds),
             retries=tuple(self.retries),
+            requests=self._tally.as_json(),
         )
 
     def close(self) -> list[str]:

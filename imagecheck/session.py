@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO, cast
 
 from imagecheck import build, choice, injection, interrupts, outlets, progress, sandbox
-from imagecheck.cloud import connection, marks
+from imagecheck.cloud import connection, marks, retry
 from imagecheck.cloud.preflight import preflight
 from imagecheck.definition import Definition
 from imagecheck.errors import NotReached, StepFailed
@@ -142,9 +142,8 @@ class Session:
         """Everything about the cloud that can be wrong before anything is made."""
         cloud = connection.connect(self.site())
         for one in self._images.values():
-            preflight(
-                cloud, one.choice.definition.needs, virtual_size=one.choice.file.virtual_size if one.choice.file else 0
-            )
+            wanted, size = one.choice.definition, one.choice.file.virtual_size if one.choice.file else 0
+            preflight(cloud, wanted.needs, virtual_size=size, agent=wanted.agent.release)
 
     def road(self, name: str) -> Road:
         """The road of an image; nothing is walked by asking for it."""
@@ -246,6 +245,8 @@ class Session:
             f"{'passed' if one.passed else 'failed too'}"
             for one in run.retries
         ]
+        if run.requests:
+            lines += [f"requests  {retry.sentence(run.requests)}"]
         lines += [clean(line) for line in injection.table_lines(road.cells)]
         lines += [f"known     {check.id}: {check.cause}" for check in checks if check.outcome == "known"]
         today = datetime.now(UTC).date()

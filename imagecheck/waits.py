@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -14,6 +15,7 @@ from imagecheck.errors import StepFailed
 from imagecheck.redact import redact
 
 T = TypeVar("T")
+_left: ContextVar[Callable[[], float] | None] = ContextVar("left", default=None)
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,8 @@ def until(
     def give_up(_: RetryCallState) -> Ready[T] | NotYet:
         raise timed_out()
 
+    outer = _left.get()
+    mine = _left.set(lambda: min(deadline - (monotonic() - began), outer() if outer else deadline))
     # quiet: the step that waits has its own line.
     try:
         with progress.phase(reason, quiet=True) as waiting:
@@ -132,7 +136,15 @@ def until(
         if guard is None or (told := guard.ended(error)) is error:
             raise
         raise told from error
+    finally:
+        _left.reset(mine)
     return Seen(answer.value, min(last_no, first_yes), first_yes)
+
+
+def left() -> float | None:
+    """Seconds until the wait under way gives up (also below 0); None outside of any."""
+    ends = _left.get()
+    return None if ends is None else ends()
 
 
 def pause(seconds: float, *, reason: str, sleep: Callable[[float], None] = time.sleep) -> None:

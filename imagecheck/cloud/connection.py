@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,6 +23,10 @@ from openstack.connection import Connection  # noqa: E402
 from troveclient import exceptions as trove_exceptions  # noqa: E402
 from troveclient.v1 import client as trove  # noqa: E402
 
+from imagecheck.cloud import retry  # noqa: E402
+from imagecheck.cloud.classify import classify  # noqa: E402
+from imagecheck.cloud.quota import remedy  # noqa: E402
+from imagecheck.cloud.retry import Hiccup as Hiccup  # noqa: E402
 from imagecheck.errors import ImagecheckError, StepFailed, UsageError  # noqa: E402
 from imagecheck.redact import learn, learn_named, redact  # noqa: E402
 from imagecheck.site import Site  # noqa: E402
@@ -29,23 +35,23 @@ API_TIMEOUT = 90  # seconds per request; a GET of a running instance makes an RP
 REACH_TIMEOUT = 10  # seconds to open a connection to Keystone before the cloud counts as unreachable
 
 
-class Hiccup(ImagecheckError):
-    """The cloud answered 429 or 5xx, or did not answer: worth asking again within the deadline of a wait."""
-
-
 class Missing(ImagecheckError):
     """404: what was asked for does not exist (any more)."""
 
 
 @dataclass(frozen=True)
 class Cloud:
-    """Connections to one site. ``trove_*`` are troveclient clients: openstacksdk cannot drive Trove (trove.md §3)."""
+    """Connections to one site. ``trove_*`` are troveclient clients: openstacksdk cannot drive Trove (trove.md §3).
+
+    ``tally`` counts the requests of both that had to be asked again.
+    """
 
     site: Site
     admin: Connection
     tenant: Connection
     trove_admin: Any
     trove_tenant: Any
+    tally: retry.Tally = field(default_factory=retry.Tally)
 
     @property
     def tenant_project(self) -> str:
@@ -53,33 +59,52 @@ class Cloud:
         return str(self.tenant.current_project_id)
 
 
-def connect(site: Site) -> Cloud:
-    """Log in with both entries and find Trove in the catalogue; nothing is made.
+def connect(site: Site, tally: retry.Tally | None = None) -> Cloud:
+    """Log in with both entries and find Trove in the catalogue; nothing is made. ``tally`` counts what is asked again.
 
     Raises UsageError, one sentence each: entry unknown, cloud unreachable, bad credentials, no Trove.
     """
-    admin = _login(site, site.cloud)
-    tenant = _login(site, site.tenant_cloud)
-    return Cloud(site, admin, tenant, _trove(admin, site.cloud), _trove(tenant, site.tenant_cloud))
+    tally = tally or retry.Tally()
+    with retry.patience(REACH_TIMEOUT):
+        admin = login(site, site.cloud, tally)
+        tenant = login(site, site.tenant_cloud, tally)
+        return Cloud(
+            site, admin, tenant, trove_client(admin, site.cloud), trove_client(tenant, site.tenant_cloud), tally
+        )
 
 
-def _login(site: Site, entry: str) -> Connection:
+def settings(site: Site, entry: str) -> tuple[openstack.config.OpenStackConfig, str]:
+    """clouds.yaml with that entry in it, and its path for people. Raises UsageError; asks no cloud."""
     files = [str(site.clouds_file)] if site.clouds_file else None
     where = str(site.clouds_file) if site.clouds_file else "clouds.yaml"
     try:
-        config = openstack.config.OpenStackConfig(config_files=files, app_name="imagecheck")
+        config = openstack.config.OpenStackConfig(
+            config_files=files, app_name="imagecheck", session_constructor=retry.Session
+        )
     except openstack.exceptions.ConfigException as error:
         raise UsageError(f"{where}: {_one_line(error)}: correct the file") from error
     known = sorted(set(config.get_cloud_names()) - {"defaults"})  # openstacksdk's name for "no entry at all"
     if entry not in known:
         names = ", ".join(known) or "none"
         raise UsageError(f"{where} has no entry {entry!r} (it has: {names}): name one with --cloud or OS_CLOUD")
+    return config, where
+
+
+def login(site: Site, entry: str, tally: retry.Tally) -> Connection:
+    """A connection by that entry of the site's clouds.yaml, logged in. Raises UsageError."""
+    config, where = settings(site, entry)
     with sentences(f"entry {entry!r} of {where}"):
-        region = config.get_one(cloud=entry)
+        # openstacksdk reads OS_REGION_NAME only without a clouds.yaml; it chooses where the entry has not chosen.
+        chosen = (config.cloud_config["clouds"][entry] or {}).get("region_name")
+        wanted = "" if chosen else os.environ.get("OS_REGION_NAME", "")
+        region = config.get_one(cloud=entry, region_name=wanted)
         learn(str(region.auth.get("password") or ""))  # whatever its length
         learn_named(region.auth)  # application credentials, tokens, passcodes
         _reach(str(region.auth.get("auth_url") or ""), entry)
         region.config["api_timeout"] = API_TIMEOUT
+        session = region.get_session()
+        if isinstance(session, retry.Session):
+            session.tally = tally
         connection = Connection(config=region)
         # Not Connection.authorize: it wraps what Keystone said in an error of its own.
         learn(connection.session.get_token() or "")
@@ -100,7 +125,8 @@ def _reach(auth_url: str, entry: str) -> None:
         ) from error
 
 
-def _trove(connection: Connection, entry: str) -> Any:
+def trove_client(connection: Connection, entry: str) -> Any:
+    """A troveclient on the connection's session. Raises UsageError where its catalogue has no Trove."""
     config = connection.config
     with sentences(f"entry {entry!r}"):
         interface = config.get_interface("database") or "public"
@@ -111,9 +137,11 @@ def _trove(connection: Connection, entry: str) -> Any:
         except ksa.EndpointNotFound:
             endpoint = None
         if not endpoint:
+            where = f" of its region {config.region_name!r}" if config.region_name else ""
             raise UsageError(
-                f"the cloud of entry {entry!r} has no Trove in its catalogue (no service of type 'database'): "
-                "choose a cloud that runs Trove, or leave --cloud out for the sandbox"
+                f"the cloud of entry {entry!r} has no Trove in its catalogue{where} (no service of type 'database'): "
+                "choose a cloud or region (region_name in clouds.yaml) that runs Trove, or leave --cloud out for the "
+                "sandbox"
             )
         return trove.Client(
             session=connection.session,
@@ -152,15 +180,35 @@ def asking(step: str, what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (ksa.ConnectFailure, ksa.ConnectTimeout, ksa.UnknownConnectionError, TimeoutError) as error:
-        raise Hiccup(f"{step}: could not {what}: {_one_line(error)}") from error
+    except (ksa.ConnectionError, TimeoutError) as error:
+        seen = classify("POST", "", exception=error)
+        if seen.kind == "final":
+            raise StepFailed(step, f"could not {what}: {_one_line(error)}", remedy="check certificates") from error
+        sentence = f"{step}: could not {what}: {_one_line(error)}"
+        raise Hiccup(sentence, reason=seen.reason, unsure=seen.kind == "unsure") from error
     except (openstack.exceptions.SDKException, ksa.ClientException, trove_exceptions.ClientException) as error:
-        status = _status(error)
+        status, said = _status(error), _said(error)
         if status == 404:
             raise Missing(f"{step}: could not {what}: not found") from error
-        if status == 429 or status >= 500:
-            raise Hiccup(f"{step}: could not {what}: HTTP {status}: {_said(error)}") from error
-        raise StepFailed(step, f"the cloud refused to {what}: {_said(error)}") from error
+        seen = classify("POST", "", status)
+        if seen.kind != "final":
+            sentence = f"{step}: could not {what}: HTTP {status}: {said}"
+            raise Hiccup(sentence, reason=seen.reason, unsure=seen.kind == "unsure") from error
+        if isinstance(error, ksa.EndpointNotFound):
+            said += ": this region's catalogue lacks that service"
+        raise StepFailed(step, f"the cloud refused to {what}: {said}", remedy=remedy(said, status)) from error
+
+
+def server_date(cloud: Cloud, service: str = "compute", path: str = "/") -> tuple[float, float, float] | None:
+    """When a service was asked, what its Date header said, when the answer came: seconds since the epoch.
+
+    The header tells whole seconds (RFC 9110, 5.6.7): half of one is added. None where it is missing.
+    """
+    sent = time.time()
+    with asking("clock", f"ask the {service} service for the time"):
+        answer = getattr(cloud.admin, service).get(path, raise_exc=False)
+    date = answer.headers.get("Date")
+    return (sent, parsedate_to_datetime(date).timestamp() + 0.5, time.time()) if date else None
 
 
 def _status(error: Exception) -> int:

@@ -16,6 +16,7 @@ from imagecheck import progress, waits
 from imagecheck.cloud.connection import Cloud, Hiccup, Missing, asking
 from imagecheck.cloud.ledger import Ledger
 from imagecheck.cloud.marks import TAG
+from imagecheck.cloud.retry import once
 from imagecheck.errors import StepFailed, UsageError
 from imagecheck.imagefile import ImageFile
 
@@ -84,21 +85,35 @@ def upload(cloud: Cloud, ledger: Ledger, file: ImageFile, *, name: str, run: str
     }
     entry = ledger.intend("image", name)
     began = time.monotonic()
-    with asking(STEP, "create an image"):
-        image_id = str(cloud.admin.image.post("/images", json=body, raise_exc=True).json()["id"])
+
+    def make() -> str:
+        with asking(STEP, "create an image"):
+            return str(cloud.admin.image.post("/images", json=body, raise_exc=True).json()["id"])
+
+    image_id = once(cloud.tally, "glance", make, lambda: next(iter(find(cloud, name)), None))
     entry = ledger.made(entry, image_id)
-    with (
-        progress.phase(f"upload {file.size / 2**20:.0f} MiB to Glance", quiet=True) as shown,
-        file.path.open("rb") as raw,
-        asking(STEP, "take the image's data"),
-    ):
-        cloud.admin.image.put(
-            f"/images/{image_id}/file",
-            data=_Body(raw, file.size, shown),
-            headers={"Content-Type": "application/octet-stream"},
-            timeout=UPLOAD_TIMEOUT,
-            raise_exc=True,
-        )
+
+    def send() -> Mapping[str, Any]:
+        with (
+            progress.phase(f"upload {file.size / 2**20:.0f} MiB to Glance", quiet=True) as shown,
+            file.path.open("rb") as raw,
+            asking(STEP, "take the image's data"),
+        ):
+            cloud.admin.image.put(
+                f"/images/{image_id}/file",
+                data=_Body(raw, file.size, shown),
+                headers={"Content-Type": "application/octet-stream"},
+                timeout=UPLOAD_TIMEOUT,
+                raise_exc=True,
+            )
+        return {}
+
+    def arrived() -> Mapping[str, Any] | None:
+        # Glance puts an image back to "queued" when its data did not arrive whole (glance/api/v2/image_data.py).
+        seen = show(cloud, image_id)
+        return None if seen["status"] in ("queued", "saving") else seen
+
+    once(cloud.tally, "glance", send, arrived)
 
     def active() -> waits.Ready[Mapping[str, Any]] | waits.NotYet:
         seen = show(cloud, image_id)

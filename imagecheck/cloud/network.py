@@ -6,11 +6,13 @@ import contextlib
 import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from imagecheck.cloud.connection import Cloud, asking
 from imagecheck.cloud.ledger import Ledger
 from imagecheck.cloud.marks import TAG, UNTIL
+from imagecheck.cloud.retry import once
 
 STEP = "network"
 
@@ -66,22 +68,43 @@ def surroundings(cloud: Cloud, ports_: Sequence[Mapping[str, Any]]) -> dict[str,
 def ssh_group(cloud: Cloud, ledger: Ledger, name: str, run: str) -> str:
     """A security group that lets SSH and ping in; returns its id."""
     entry = ledger.intend("security_group", name)
-    with asking(STEP, "create a security group"):
-        group = cloud.admin.network.create_security_group(name=name, description=f"{TAG} {run}: removed after the run")
-    ledger.made(entry, str(group.id))
-    for protocol, port in (("tcp", 22), ("icmp", None)):
-        with asking(STEP, "create a security group rule"):
-            cloud.admin.network.create_security_group_rule(
-                security_group_id=group.id,
-                direction="ingress",
-                ether_type="IPv4",
-                protocol=protocol,
-                port_range_min=port,
-                port_range_max=port,
+
+    def make() -> str:
+        with asking(STEP, "create a security group"):
+            group = cloud.admin.network.create_security_group(
+                name=name, description=f"{TAG} {run}: removed after the run"
             )
+        return str(group.id)
+
+    id = once(cloud.tally, "neutron", make, lambda: next(iter(groups(cloud, name)), None))
+    ledger.made(entry, id)
+    for protocol, port in (("tcp", 22), ("icmp", None)):
+        once(
+            cloud.tally, "neutron", partial(_let_in, cloud, id, protocol, port), partial(_lets_in, cloud, id, protocol)
+        )
     with contextlib.suppress(Exception):  # tags need Neutron's tag extension; the description says it too
-        cloud.admin.network.set_tags(group, [TAG, run, f"{UNTIL}={ledger.marks()[UNTIL]}"])
-    return str(group.id)
+        until = f"{UNTIL}={ledger.marks()[UNTIL]}"
+        cloud.admin.network.set_tags(cloud.admin.network.get_security_group(id), [TAG, run, until])
+    return id
+
+
+def _let_in(cloud: Cloud, group: str, protocol: str, port: int | None) -> str:
+    with asking(STEP, "create a security group rule"):
+        made = cloud.admin.network.create_security_group_rule(
+            security_group_id=group,
+            direction="ingress",
+            ether_type="IPv4",
+            protocol=protocol,
+            port_range_min=port,
+            port_range_max=port,
+        )
+    return str(made.id)
+
+
+def _lets_in(cloud: Cloud, group: str, protocol: str) -> str | None:
+    with asking(STEP, "list security group rules"):
+        rules = cloud.admin.network.security_group_rules(security_group_id=group, direction="ingress")
+        return next((str(rule.id) for rule in rules if rule.protocol == protocol), None)
 
 
 def groups(cloud: Cloud, name: str) -> list[str]:

@@ -15,6 +15,8 @@ from imagecheck.cloud import network
 from imagecheck.cloud.connection import Cloud, Hiccup, Missing, asking
 from imagecheck.cloud.ledger import Entry, Ledger
 from imagecheck.cloud.marks import TAG
+from imagecheck.cloud.quota import remedy
+from imagecheck.cloud.retry import once
 from imagecheck.errors import StepFailed
 
 STEP = "Nova server"
@@ -88,9 +90,16 @@ def flavors(cloud: Cloud) -> list[Flavor]:
 def create_keypair(cloud: Cloud, ledger: Ledger, name: str, public: str) -> None:
     """Register an SSH public key under ``name``."""
     entry = ledger.intend("keypair", name)
-    with asking(STEP, "create a keypair"):
-        cloud.admin.compute.create_keypair(name=name, public_key=public)
-    ledger.made(entry, name)
+
+    def make() -> str:
+        with asking(STEP, "create a keypair"):
+            return str(cloud.admin.compute.create_keypair(name=name, public_key=public).name)
+
+    def find() -> str | None:
+        with asking(STEP, "list keypairs"):
+            return next((str(one.name) for one in cloud.admin.compute.keypairs() if one.name == name), None)
+
+    ledger.made(entry, once(cloud.tally, "nova", make, find))
 
 
 def delete_keypair(cloud: Cloud, name: str) -> None:
@@ -125,21 +134,32 @@ def boot(
         )
     entry = ledger.intend("server", name)
     began = time.time()
-    with asking(STEP, "create the server"):
-        made = cloud.admin.compute.create_server(
-            name=name,
-            image_id=image,
-            flavor_id=flavor,
-            networks=[{"uuid": one} for one in networks],
-            security_groups=[{"name": group}],
-            key_name=keypair,
-            user_data=coded,
-            config_drive=True,
-            metadata={TAG: run} | ledger.marks(),
-        )
+
+    def make() -> str:
+        nonlocal began
+        began = time.time()
+        with asking(STEP, "create the server"):
+            made = cloud.admin.compute.create_server(
+                name=name,
+                image_id=image,
+                flavor_id=flavor,
+                networks=[{"uuid": one} for one in networks],
+                security_groups=[{"name": group}],
+                key_name=keypair,
+                user_data=coded,
+                config_drive=True,
+                metadata={TAG: run} | ledger.marks(),
+            )
+        return str(made.id)
+
+    def there() -> str | None:
+        # By its mark too: Trove gives its server the instance's name, which may be the same.
+        return next((one.id for one in find(cloud, name) if one.metadata.get(TAG) == run), None)
+
+    id = once(cloud.tally, "nova", make, there)
     accepted = time.time()
-    ledger.made(entry, str(made.id))
-    return show(cloud, str(made.id)), began, accepted
+    ledger.made(entry, id)
+    return show(cloud, id), began, accepted
 
 
 def show(cloud: Cloud, server_id: str) -> Server:
@@ -196,7 +216,7 @@ def raise_fault(server: Server) -> None:
             STEP,
             f"Nova gave up on the server: {server.fault or 'no fault was recorded'}",
             seen=f"server {server.id} status ERROR",
-            remedy="see nova-actions.json in the evidence; 'No valid host' means quota, flavor or a full hypervisor",
+            remedy=remedy(server.fault) or "see nova-actions.json in the evidence",
         )
 
 
@@ -289,11 +309,19 @@ def stop(cloud: Cloud, server_id: str, *, deadline: float) -> None:
 def snapshot(cloud: Cloud, ledger: Ledger, server_id: str, *, name: str, run: str) -> Entry:
     """Ask for an image of the server's root disk; the ledger's entry has its id. It is not active yet."""
     entry = ledger.intend("image", name)
-    with asking(STEP, "take a snapshot of the server"):
-        # Not create_server_image: that looks the image up in every list before it gives its id.
-        server = cloud.admin.compute.get_server(server_id)
-        carried = {TAG: run, f"{TAG}_run": run} | ledger.marks()
-        return ledger.made(entry, str(server.create_image(cloud.admin.compute, name, carried)))
+
+    def make() -> str:
+        with asking(STEP, "take a snapshot of the server"):
+            # Not create_server_image: that looks the image up in every list before it gives its id.
+            server = cloud.admin.compute.get_server(server_id)
+            carried = {TAG: run, f"{TAG}_run": run} | ledger.marks()
+            return str(server.create_image(cloud.admin.compute, name, carried))
+
+    def there() -> str | None:
+        with asking(STEP, "list images"):
+            return next((str(one.id) for one in cloud.admin.image.images(name=name)), None)
+
+    return ledger.made(entry, once(cloud.tally, "nova", make, there))
 
 
 def mark(cloud: Cloud, server_id: str, key: str, value: str) -> None:

@@ -15,6 +15,7 @@ from imagecheck.cloud.connection import Cloud, asking
 from imagecheck.cloud.ledger import Ledger
 from imagecheck.cloud.marks import TAG
 from imagecheck.cloud.nova import STEP
+from imagecheck.cloud.retry import once
 
 # The last microversion whose servers take `personality` (nova/api/openstack/rest_api_version_history.rst, 2.57).
 WITH_FILES = "2.56"
@@ -70,13 +71,22 @@ def boot(
     if offer.files:
         body["personality"] = [{"path": path, "contents": _coded(text)} for path, text in offer.files.items()]
     entry = ledger.intend("server", name)
-    with asking(STEP, "create a server"):
-        answer = cloud.admin.compute.post("/servers", json={"server": body}, microversion=WITH_FILES)
-        if answer.status_code in (400, 413):
-            ledger.removed(entry)
-            return Refused(answer.status_code, refusal(answer.text))
-        openstack.exceptions.raise_from_response(answer)
-    made = str(answer.json()["server"]["id"])
+
+    def make() -> str | Refused:
+        with asking(STEP, "create a server"):
+            answer = cloud.admin.compute.post("/servers", json={"server": body}, microversion=WITH_FILES)
+            if answer.status_code in (400, 413):
+                return Refused(answer.status_code, refusal(answer.text))
+            openstack.exceptions.raise_from_response(answer)
+        return str(answer.json()["server"]["id"])
+
+    def there() -> str | None:
+        return next((one.id for one in nova.find(cloud, name) if one.metadata.get(TAG) == run), None)
+
+    made = once(cloud.tally, "nova", make, there)
+    if isinstance(made, Refused):
+        ledger.removed(entry)
+        return made
     ledger.made(entry, made)
     return nova.show(cloud, made)
 

@@ -17,6 +17,8 @@ from imagecheck.cloud import network, nova, volume
 from imagecheck.cloud.connection import Cloud, Hiccup, Missing, asking
 from imagecheck.cloud.ledger import Ledger
 from imagecheck.cloud.marks import TAG
+from imagecheck.cloud.quota import remedy
+from imagecheck.cloud.retry import once, patience
 from imagecheck.errors import StepFailed
 
 STEP = "Trove instance"
@@ -80,9 +82,13 @@ def register(
         # Trove makes the datastore as a side effect (trove/extensions/mgmt/datastores/service.py, create).
         ledger.intend("datastore", datastore)
     entry = ledger.intend("datastore_version", name, datastore=datastore)
-    with asking(VERSION_STEP, "register a datastore version"):
-        cloud.trove_admin.mgmt_ds_versions.create(name, datastore, manager, image, active="true", version=number)
-    found = find_versions(cloud, name)
+
+    def make() -> list[Version]:
+        with asking(VERSION_STEP, "register a datastore version"):
+            cloud.trove_admin.mgmt_ds_versions.create(name, datastore, manager, image, active="true", version=number)
+        return find_versions(cloud, name)
+
+    found = once(cloud.tally, "trove", make, lambda: find_versions(cloud, name) or None)
     if not found:
         raise StepFailed(VERSION_STEP, f"Trove accepted the version {name!r} of {datastore} and does not list it")
     ledger.made(entry, found[0].id)
@@ -140,26 +146,33 @@ def create(
     """
     entry = ledger.intend("instance", name)
     began = time.time()
-    with asking(STEP, "create the instance"):
-        made = cloud.trove_tenant.instances.create(
-            name,
-            flavor_id=flavor,
-            volume={"size": volume_gib} if volume_gib else None,
-            databases=[{"name": database}],
-            users=[{"name": user, "password": password, "databases": [{"name": database}]}],
-            datastore=version.datastore,
-            datastore_version=version.name,
-            datastore_version_number=version.number,
-            nics=[{"net-id": tenant_network}],
-        )
+
+    def make() -> str:
+        nonlocal began
+        began = time.time()
+        with asking(STEP, "create the instance"):
+            made = cloud.trove_tenant.instances.create(
+                name,
+                flavor_id=flavor,
+                volume={"size": volume_gib} if volume_gib else None,
+                databases=[{"name": database}],
+                users=[{"name": user, "password": password, "databases": [{"name": database}]}],
+                datastore=version.datastore,
+                datastore_version=version.name,
+                datastore_version_number=version.number,
+                nics=[{"net-id": tenant_network}],
+            )
+        return str(made.id)
+
+    id = once(cloud.tally, "trove", make, lambda: next(iter(find(cloud, name)), None))
     accepted = time.time()
-    entry = ledger.made(entry, str(made.id))
+    entry = ledger.made(entry, id)
     # What Trove is now about to make; removed with the instance. Its server is found by the instance's name.
-    ledger.intend("port", f"trove-{made.id}", of=entry)
-    ledger.intend("security_group", f"trove_sg-{made.id}", of=entry)
+    ledger.intend("port", f"trove-{id}", of=entry)
+    ledger.intend("security_group", f"trove_sg-{id}", of=entry)
     if volume_gib:
-        ledger.intend("volume", f"trove-{made.id}", of=entry)
-    return str(made.id), began, accepted
+        ledger.intend("volume", f"trove-{id}", of=entry)
+    return id, began, accepted
 
 
 def show(cloud: Cloud, instance_id: str) -> Shown:
@@ -245,7 +258,7 @@ def raise_fault(cloud: Cloud, shown: Shown) -> None:
         STEP,
         f"Trove gave up on the instance: {shown.fault or 'no fault was recorded'}",
         seen=seen,
-        remedy="see the guest's agent log and journal in the evidence",
+        remedy=remedy(f"{shown.fault} {seen}") or "see the guest's agent log and journal in the evidence",
     )
 
 
@@ -277,7 +290,7 @@ def reboot(cloud: Cloud, instance_id: str) -> None:
 
 def ping(cloud: Cloud, instance_id: str) -> None:
     """An RPC to the guest agent and back (GET mgmt/instances/ID/rpc_ping, no client binding). Raises Hiccup."""
-    with asking(STEP, "ping the guest agent"):
+    with patience(0), asking(STEP, "ping the guest agent"):  # 5xx says that the agent is silent
         cloud.trove_admin.client.get(f"/mgmt/instances/{instance_id}/rpc_ping")
 
 

@@ -38,6 +38,7 @@ class Run:
     started: float = 0.0  # seconds since the epoch, harness
     steps: Mapping[str, float] = field(default_factory=dict)  # step of the road -> seconds, in order
     retries: tuple[Retry, ...] = ()
+    requests: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # asked again: service -> reason -> number
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,7 @@ def report_table(
                 for check in checks
             ],
             "retried": [dataclasses.asdict(retry) for retry in run.retries],
+            "requests": run.requests,
             "seconds": {one.kind: _round(one.timeline.seconds) for one in measured},
             "fault": None if fault is None else _fault(fault),
         }
