@@ -16,7 +16,7 @@ from imagecheck.launch.judgement import Interval
 P95_FROM = 59  # samples: the smallest n with 0.95 ** n < 0.05, so that the longest one bounds the 95th percentile
 RESAMPLES = 9_999  # with the observed order 10,000 arrangements: p has steps of 0.0001
 _ENOUGH = 200  # arrangements as extreme as the observed one: p is known to a fourteenth, and lies above 0.02
-_LARGEST_EXACT = 1 << 27  # bits times additions of the exact distribution: some tenths of a second
+_LARGEST_EXACT = 1 << 35  # bits moved for an exact distribution: half a second; 70 against 70, or 10 against 500
 _NORMAL = NormalDist()
 
 
@@ -90,8 +90,8 @@ def fisher(a: int, of_a: int, b: int, of_b: int) -> float:
 def permutation_test(a: Sequence[float], b: Sequence[float], seed: int = 1) -> float:
     """p, two-sided, of the sum of A's ranks among all: were the labels drawn by lot, how often so extreme or more?
 
-    Exact, ties included, as long as that takes less than a second; beyond it from RESAMPLES arrangements drawn with
-    ``seed``, the observed one counted in, so that p is never too small.
+    Twice the smaller tail. Exact, ties included, as long as that takes less than a second; beyond it from RESAMPLES
+    arrangements drawn with ``seed``, the observed one counted in, so that p is never too small.
     """
     if not a or not b:
         return 1.0
@@ -100,12 +100,12 @@ def permutation_test(a: Sequence[float], b: Sequence[float], seed: int = 1) -> f
         few, observed = len(b), sum(ranks[len(a) :])
     else:
         few, observed = len(a), sum(ranks[: len(a)])
-    if few * len(ranks) * few * 2 * len(ranks) * len(ranks) <= _LARGEST_EXACT * 8:
+    if _work(few, len(ranks)) <= _LARGEST_EXACT:
         ways = _sums(ranks, few)
         whole = math.comb(len(ranks), few)
         below = sum(ways[: observed + 1])
         return min(1.0, 2 * min(below, whole - below + ways[observed]) / whole)
-    return _drawn(ranks, few, observed, random.Random(seed))  # noqa: S311 - no secret is made of it
+    return _drawn(ranks, few, observed, random.Random(seed))  # noqa: S311 (no secret is made of it)
 
 
 def shift_interval(a: Sequence[float], b: Sequence[float], side: float = 0.025) -> Interval:
@@ -115,21 +115,14 @@ def shift_interval(a: Sequence[float], b: Sequence[float], side: float = 0.025) 
     small samples without ties, wider than it need be with them; of two failed ones nothing is known.
     """
     n, m = len(a), len(b)
-    rank = _smallest_rank(n, m, side) if n and m else 0
-    if rank < 1:
+    rank, wrong = _smallest_rank(n, m, side) if n and m else (0, 0.0)
+    if not rank:
         return Interval(-math.inf, math.inf, 1.0)
-    known: list[float] = []
-    unknown = 0
-    for one in a:
-        for other in b:
-            if math.isinf(one) and math.isinf(other):
-                unknown += 1
-            else:
-                known.append(other - one)
-    known.sort()
-    low = known[rank - 1 - unknown] if rank > unknown else -math.inf
-    high = known[len(known) - rank + unknown] if rank > unknown else math.inf
-    return Interval(low, high, 1 - 2 * side)
+    known = sorted(other - one for one in a for other in b if math.isfinite(one) or math.isfinite(other))
+    unknown = n * m - len(known)  # these may lie anywhere, so at either end
+    if rank <= unknown:
+        return Interval(-math.inf, math.inf, 1.0)
+    return Interval(known[rank - unknown - 1], known[len(known) - rank + unknown], 1 - 2 * wrong)
 
 
 def normal_quantile(share: float) -> float:
@@ -165,6 +158,11 @@ def _ranks(values: Sequence[float]) -> list[int]:
     return ranks if any(rank % 2 for rank in ranks) else [rank // 2 for rank in ranks]
 
 
+def _work(few: int, of: int) -> int:
+    """Bits that _sums moves: its additions times the largest table."""
+    return (few * of) * (few * 2 * of * of)
+
+
 def _sums(ranks: Sequence[int], few: int) -> list[int]:
     """In how many ways ``few`` of the ranks have each sum.
 
@@ -186,7 +184,7 @@ def _sums(ranks: Sequence[int], few: int) -> list[int]:
 
 
 def _drawn(ranks: Sequence[int], few: int, observed: int, dice: random.Random) -> float:
-    """p from drawn arrangements; ends early where it is far from small (Besag & Clifford 1991), which keeps it valid."""
+    """p from drawn arrangements; valid also where it ends early because p is far from small (Besag & Clifford 1991)."""
     below = above = 1
     for drawn in range(1, RESAMPLES + 1):
         total = sum(dice.sample(ranks, few))
@@ -197,22 +195,21 @@ def _drawn(ranks: Sequence[int], few: int, observed: int, dice: random.Random) -
     return min(1.0, 2 * min(below, above) / (RESAMPLES + 1))
 
 
-def _smallest_rank(n: int, m: int, side: float) -> int:
-    """The rank among the n x m ordered differences that lies beyond the true shift with at most ``side``; 0: none."""
-    if min(n, m) ** 2 * (n + m) ** 3 <= _LARGEST_EXACT * 4:
-        few = min(n, m)
-        ways = _sums(range(1, n + m + 1), few)
-        limit = side * math.comb(n + m, few)
-        start = few * (few + 1) // 2
-        rank, total = 0, 0
-        for count in ways[start:]:
-            total += count
-            if total > limit:
-                break
-            rank += 1
-        return rank
-    spread = math.sqrt(n * m * (n + m + 1) / 12)
-    return max(0, math.floor(n * m / 2 - normal_quantile(1 - side) * spread))
+def _smallest_rank(n: int, m: int, side: float) -> tuple[int, float]:
+    """The rank among the n x m ordered differences that lies beyond the true shift with at most ``side``, and with
+    what chance it does; 0 where there is none."""
+    few = min(n, m)
+    if _work(few, n + m) > _LARGEST_EXACT:
+        spread = math.sqrt(n * m * (n + m + 1) / 12)
+        return max(0, math.floor(n * m / 2 - normal_quantile(1 - side) * spread)), side
+    whole = math.comb(n + m, few)
+    rank = total = 0
+    for count in _sums(range(1, n + m + 1), few)[few * (few + 1) // 2 :]:
+        if total + count > side * whole:
+            break
+        total += count
+        rank += 1
+    return rank, total / whole
 
 
 def _binomial(n: int, count: int, share: float) -> float:
