@@ -33,7 +33,7 @@ def of_files(a: str, b: str = "", where: Sequence[str] = (), today: datetime.dat
             raise UsageError(f"{a}: is a baseline: name also the samples to judge against it")
         known = baseline.load(file)
         held = dataclasses.replace(known, samples=tuple(_left(known.samples, filters)))
-        return baseline.compare(held, _one_label(b, filters), today=today or datetime.date.today())
+        return baseline.compare(held, _one_label(b, filters), today=today or datetime.datetime.now(datetime.UTC).date())
     if b:
         return judge.compare(_one_label(a, filters), _one_label(b, filters))
     found = _left(sample.read(file), filters)

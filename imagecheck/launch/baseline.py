@@ -126,8 +126,8 @@ def compare(
     low = found.b.median_interval.low
     if math.isfinite(low) and low > baseline.ceiling:
         sentence = (
-            f"{found.b.label} takes {words.seconds(found.b.median)} (at least {words.seconds(low)} with 95 %), above the"
-            f" ceiling of {words.seconds(baseline.ceiling)} in {baseline.path.name}"
+            f"{found.b.label} takes {words.seconds(found.b.median)} (at least {words.seconds(low)} with 95 %), above"
+            f" the ceiling of {words.seconds(baseline.ceiling)} in {baseline.path.name}"
         )
         return replace(found, verdict="REGRESSED", sentence=sentence, reasons=(found.sentence, *found.reasons), more=0)
     return found
