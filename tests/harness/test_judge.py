@@ -87,8 +87,8 @@ def test_as_many_more_as_it_says_decide():
     found = judge.compare(series("old", 10, spread=0.2), series("new", 10, spread=0.2))
     assert found.verdict == "INSUFFICIENT"
     enough = 10 + 2 * found.more
-    verdicts = {judge.compare(series("old", enough, spread=0.2, seed=s), series("new", enough, spread=0.2, seed=s)).verdict
-                for s in range(5)}  # fmt: skip
+    sides = [[series(label, enough, spread=0.2, seed=seed) for label in ("old", "new")] for seed in range(5)]
+    verdicts = {judge.compare(*side).verdict for side in sides}
     assert "PASS" in verdicts
 
 
@@ -142,12 +142,13 @@ def test_phases_that_were_merged_somewhere_are_merged_everywhere():
     assert any("1 of 10 completed samples of old" in told for told in one.reasons)
 
 
+NAMES = st.sampled_from(["p", "q", "p + q", "r", ""])
 wild = st.builds(
     Sample,
     st.just("s"), st.integers(1, 9), st.sampled_from(["a", "b", ""]), st.sampled_from(["launch", "boot"]),
     st.sampled_from(["", "1"]), st.just(0.0), st.one_of(st.sampled_from([0.0, 5.0]), st.floats(0, 1e11)),
     st.booleans(), st.floats(0, 1e11),
-    st.lists(st.builds(PhaseTime, st.sampled_from(["p", "q", "p + q", "r", ""]), st.floats(0, 1e11)), max_size=4).map(tuple),
+    st.lists(st.builds(PhaseTime, NAMES, st.floats(0, 1e11)), max_size=4).map(tuple),
     st.just({}), st.dictionaries(st.sampled_from(["host", "cache"]), st.sampled_from(["", "1"])),
 )  # fmt: skip
 
