@@ -120,7 +120,7 @@ def lines(found: Judgement, *, phases: bool = False, width: int = 80) -> list[st
 def _summary(side: str, one: Summary, width: int) -> list[str]:
     median, success = one.median_interval, one.success_interval
     sure = f" ({100 * success.low:.0f} % to {100 * success.high:.0f} %)" if success else ""
-    mark = f", indicative below n {judge.stats.P95_FROM}" if one.p95_indicative else ""
+    mark = ", indicative" if one.p95_indicative else ""
     return [
         *_wrapped(f"{side}  {one.label or '-'}  n {one.count}", width),
         *_wrapped(
