@@ -24,7 +24,7 @@ PRINT = dict.fromkeys(sample.FINGERPRINT, "x")
 
 def series(label, n=10, *, slower=1.0, agent=0.0, spread=0.02, fail=0, seed=1, known=PRINT, merged=0):
     """Launches of about 145 s; ``agent`` seconds more until the broker, ``fail`` of them failed."""
-    dice, found = random.Random(f"{label}{seed}"), []
+    dice, found = random.Random(ascii(f"{label}{seed}")), []
     for number in range(1, n + 1):
         times = [slower * mean * dice.lognormvariate(0, spread) for mean in (2, 20, 40, 83)]
         times[2] += agent
