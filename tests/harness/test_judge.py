@@ -1,0 +1,331 @@
+"""Launches against launches: the verdicts, their sentences, baselines, and the command that says them."""
+
+import dataclasses
+import datetime
+import importlib.util
+import json
+import math
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from imagecheck import cli, compare
+from imagecheck.errors import UsageError
+from imagecheck.launch import baseline, judge, sample
+from imagecheck.launch.sample import PhaseTime, Sample
+
+PHASES = ("API accepted", "agent started", "broker connected", "first query")
+PRINT = dict.fromkeys(sample.FINGERPRINT, "x")
+
+
+def series(label, n=10, *, slower=1.0, agent=0.0, spread=0.02, fail=0, seed=1, known=PRINT, merged=0):
+    """Launches of about 145 s; ``agent`` seconds more until the broker, ``fail`` of them failed."""
+    dice, found = random.Random(ascii(f"{label}{seed}")), []
+    for number in range(1, n + 1):
+        times = [slower * mean * dice.lognormvariate(0, spread) for mean in (2, 20, 40, 83)]
+        times[2] += agent
+        phases = tuple(PhaseTime(name, one, 0.1) for name, one in zip(PHASES, times, strict=True))
+        if number <= merged:
+            phases = (phases[0], PhaseTime(f"{PHASES[1]} + {PHASES[2]}", times[1] + times[2], 0.1), phases[3])
+        done = number > fail
+        found.append(Sample("run", number, label, "launch", label, 1e9, sum(times), done, 0.1, phases, {}, known,
+                            "" if done else "kernel-panic"))  # fmt: skip
+    return found
+
+
+def test_the_same_image_against_itself_passes():
+    found = judge.compare(series("old"), series("new"))
+    assert found.verdict == "PASS"
+    assert "differ by less than 5 %" in found.sentence
+
+
+def test_a_slower_agent_is_named_by_its_phase():
+    found = judge.compare(series("old"), series("new", agent=12))
+    assert found.verdict == "REGRESSED"
+    assert found.sentence.startswith("new is 1")
+    assert "slower than old" in found.sentence
+    assert "most of it in 'broker connected' (+1" in found.sentence
+    assert [one.name for one in found.phases if one.significant] == ["broker connected"]
+
+
+def test_a_faster_image_improved():
+    found = judge.compare(series("old"), series("new", slower=0.5))
+    assert found.verdict == "IMPROVED"
+    assert found.difference.relative == pytest.approx(-0.5, abs=0.05)
+
+
+def test_what_is_certain_but_small_is_no_regression():
+    found = judge.compare(series("old", 60), series("new", 60, slower=1.03))
+    assert found.verdict == "PASS"
+    assert any("too little to count" in one for one in found.reasons)
+
+
+def test_polls_hide_what_is_shorter():
+    old, new = (
+        [dataclasses.replace(one, uncertainty=10.0) for one in side]
+        for side in (series("old"), series("new", slower=1.08))
+    )
+    assert judge.compare(series("old"), series("new", slower=1.08)).verdict == "REGRESSED"
+    found = judge.compare(old, new)
+    assert found.verdict != "REGRESSED"
+    assert found.difference.resolution == pytest.approx(20)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 4])
+def test_too_few_are_told_with_how_many_more(n):
+    found = judge.compare(series("old", n), series("new", n))
+    assert found.verdict == "INSUFFICIENT"
+    assert 1 <= found.more <= 100
+    assert f"{found.more} more of each would" in found.sentence
+
+
+def test_as_many_more_as_it_says_decide():
+    found = judge.compare(series("old", 10, spread=0.2), series("new", 10, spread=0.2))
+    assert found.verdict == "INSUFFICIENT"
+    enough = 10 + 2 * found.more
+    sides = [[series(label, enough, spread=0.2, seed=seed) for label in ("old", "new")] for seed in range(5)]
+    verdicts = {judge.compare(*side).verdict for side in sides}
+    assert "PASS" in verdicts
+
+
+def test_more_failures_are_a_regression_with_their_cause():
+    found = judge.compare(series("old"), series("new", fail=8))
+    assert found.verdict == "REGRESSED"
+    assert "8 of 10 starts" in found.sentence
+    assert found.b.causes == (("kernel-panic", 8),)
+    assert any("kernel-panic (8)" in one for one in found.reasons)
+
+
+def test_some_failures_leave_it_open_and_one_is_told():
+    assert judge.compare(series("old"), series("new", fail=3)).verdict == "INSUFFICIENT"
+    one = judge.compare(series("old", 20), series("new", 20, fail=1))
+    assert one.verdict == "PASS"
+    assert any("may be chance" in told for told in one.reasons)
+
+
+def test_all_failed_is_nothing_to_compare():
+    found = judge.compare(series("old", fail=10), series("new", fail=10))
+    assert (found.verdict, found.more) == ("INSUFFICIENT", 0)
+    assert "nothing to compare" in found.sentence
+
+
+@pytest.mark.parametrize("key", sample.FINGERPRINT)
+def test_another_fingerprint_is_not_compared(key):
+    found = judge.compare(series("old"), series("new", known={**PRINT, key: "y"}))
+    assert found.verdict == "INCOMPARABLE"
+    assert f"{key} is x against y" in found.sentence
+
+
+def test_a_mixture_is_not_compared_unless_it_is_of_hosts():
+    mixed = [*series("old", 5), *series("old", 5, known={**PRINT, "cache": "cold"})]
+    assert judge.compare(mixed, [dataclasses.replace(one, label="new") for one in mixed]).verdict == "INCOMPARABLE"
+    spread = [*series("old", 5), *series("old", 5, known={**PRINT, "host": "two"})]
+    assert judge.compare(spread, [dataclasses.replace(one, label="new") for one in spread]).verdict == "PASS"
+
+
+def test_an_image_that_never_starts_is_judged_though_its_host_is_unknown():
+    assert judge.compare(series("old"), series("new", fail=10, known={})).verdict == "REGRESSED"
+
+
+def test_phases_that_were_merged_somewhere_are_merged_everywhere():
+    found = judge.compare(series("old", merged=5), series("new", agent=20))
+    assert [one.name for one in found.phases] == [
+        "API accepted", "agent started + broker connected", "first query",
+    ]  # fmt: skip
+    assert "'agent started + broker connected'" in found.sentence
+    one = judge.compare(series("old", merged=1), series("new"))
+    assert len(one.phases) == 4
+    assert any("1 of 10 completed samples of old" in told for told in one.reasons)
+
+
+NAMES = st.sampled_from(["p", "q", "p + q", "r", ""])
+wild = st.builds(
+    Sample,
+    st.just("s"), st.integers(1, 9), st.sampled_from(["a", "b", ""]), st.sampled_from(["launch", "boot"]),
+    st.sampled_from(["", "1"]), st.just(0.0), st.one_of(st.sampled_from([0.0, 5.0]), st.floats(0, 1e11)),
+    st.booleans(), st.floats(0, 1e11),
+    st.lists(st.builds(PhaseTime, NAMES, st.floats(0, 1e11)), max_size=4).map(tuple),
+    st.just({}), st.dictionaries(st.sampled_from(["host", "cache"]), st.sampled_from(["", "1"])),
+)  # fmt: skip
+
+
+@given(st.lists(wild, max_size=12), st.lists(wild, max_size=12))
+@settings(max_examples=200)
+def test_any_samples_get_a_verdict_that_can_be_shown(a, b):
+    found = judge.compare(a, b)
+    assert found.verdict in compare.EXIT
+    assert found.sentence
+    json.loads(compare.as_json(found))
+    assert max(len(line) for line in compare.lines(found, phases=True)) <= 80
+
+
+# ---- files
+
+
+@given(st.binary(max_size=300) | st.text().map(lambda text: text.encode("utf-8", "surrogatepass")))
+@settings(max_examples=200)
+def test_whatever_a_file_holds_it_is_samples_or_one_sentence(tmp_path_factory, content):
+    file = tmp_path_factory.mktemp("wild") / "a.jsonl"
+    file.write_bytes(content + b"\n")
+    try:
+        sample.read(file)
+    except UsageError as error:
+        assert "a.jsonl" in str(error)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just(10**400),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+)
+
+
+@given(st.sampled_from([one.name for one in dataclasses.fields(Sample)]), JSON)
+@settings(max_examples=300)
+def test_any_value_of_any_key_is_read_or_one_sentence(tmp_path_factory, key, value):
+    table = json.loads(sample.line(series("a", 1)[0]))
+    file = tmp_path_factory.mktemp("wild") / "a.jsonl"
+    file.write_text(json.dumps({**table, key: value}) + "\n")
+    try:
+        (found,) = sample.read(file)
+    except UsageError as error:
+        assert "line 1" in str(error)
+    else:
+        judge.summarize([found])
+
+
+def test_samples_come_back_as_they_were_written(tmp_path):
+    for one in series("a", 3, fail=1):
+        sample.append(tmp_path / "a.jsonl", one)
+    assert sample.read(tmp_path / "a.jsonl") == series("a", 3, fail=1)
+
+
+def written(folder, name, *samples):
+    (folder / name).write_text("".join(sample.line(one) + "\n" for one in samples))
+    return str(folder / name)
+
+
+BASELINE = """samples = "base.jsonl"
+reviewed = 2026-01-10
+reason = "the first release"
+expires = 2026-04-10
+ceiling = 100
+[fingerprint]
+flavor = "x"
+"""
+
+
+def based(folder, text=BASELINE, known=PRINT):
+    written(folder, "base.jsonl", *series("base", known=known))
+    (folder / "base.toml").write_text(text)
+    return baseline.load(folder / "base.toml")
+
+
+def test_a_baseline_judges_until_it_expires(tmp_path):
+    known = based(tmp_path)
+    last, after = datetime.date(2026, 4, 10), datetime.date(2026, 4, 11)
+    found = baseline.compare(known, series("new", agent=15), today=last)
+    assert found.verdict == "REGRESSED"
+    assert any("not judged without KVM" in one for one in found.reasons)
+    late = baseline.compare(known, series("new", agent=15), today=after)
+    assert late.verdict == "INCOMPARABLE"
+    assert "expired on 2026-04-10" in late.sentence
+
+
+def test_a_ceiling_holds_on_kvm_only(tmp_path):
+    kvm = {**PRINT, "acceleration": "kvm"}
+    known = based(tmp_path, known=kvm)
+    found = baseline.compare(known, series("new", known=kvm), today=datetime.date(2026, 2, 1))
+    assert found.verdict == "REGRESSED"
+    assert "above the ceiling of 100.0 s" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ('samples = "base.jsonl"', 'samples = "gone.jsonl"', "gone.jsonl"),
+        ("reviewed = 2026-01-10", "", "'reviewed' is missing"),
+        ("expires = 2026-04-10", 'expires = "soon"', "'expires' is wrong"),
+        ("ceiling = 100", "ceiling = -1", "'ceiling' is wrong"),
+        ('flavor = "x"', 'flavor = "y"', "fingerprint.flavor"),
+        ('flavor = "x"', 'color = "y"', "'fingerprint' is wrong"),
+        ("ceiling = 100", 'label = "other"', "'label'"),
+        ("ceiling = 100", "cieling = 100", "'cieling' is unknown"),
+        ("[fingerprint]", "[fingerprint", "is no TOML"),
+    ],
+)
+def test_a_wrong_baseline_is_one_sentence(tmp_path, old, new, named):
+    with pytest.raises(UsageError, match=r"\.(toml|jsonl)") as told:
+        based(tmp_path, BASELINE.replace(old, new))
+    assert named in str(told.value)
+
+
+# ---- the command
+
+
+@pytest.mark.parametrize(
+    ("change", "code"), [({}, 0), ({"slower": 0.5}, 0), ({"agent": 20}, 1), ({"n": 2}, 3), ({"known": {}}, 3)]
+)
+def test_exit_codes_are_the_verdicts(tmp_path, capsys, change, code):
+    a, b = written(tmp_path, "a.jsonl", *series("old")), written(tmp_path, "b.jsonl", *series("new", **change))
+    assert cli.main(["compare", a, b]) == code
+    told = capsys.readouterr().out
+    assert "A  old  n 10" in told
+    assert "p95" in told
+    assert "indicative" in told
+    assert max(map(len, told.splitlines())) <= 80
+
+
+def test_one_file_of_two_labels_says_which_is_judged_against(tmp_path, capsys):
+    both = written(tmp_path, "both.jsonl", *series("new", agent=20), *series("old"))
+    assert cli.main(["compare", both]) == 2
+    assert "both.jsonl:LABEL" in capsys.readouterr().err
+    assert cli.main(["compare", f"{both}:old", "--phases", "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert (told["schema"], told["verdict"], told["a"]["label"]) == (1, "REGRESSED", "old")
+    assert cli.main(["compare", f"{both}:new", f"{both}:old"]) == 0
+
+
+def test_where_leaves_some_samples_out(tmp_path):
+    cold = {**PRINT, "cache": "cold"}
+    a = written(tmp_path, "a.jsonl", *series("old"), *series("old", known=cold))
+    b = written(tmp_path, "b.jsonl", *series("new"), *series("new", known=cold))
+    assert cli.main(["compare", a, b]) == 3
+    assert cli.main(["compare", a, b, "--where", "cache=cold"]) == 0
+    assert cli.main(["compare", a, b, "--where", "colour=cold"]) == 2
+
+
+def test_a_control_character_in_a_label_does_not_reach_the_terminal(tmp_path, capsys):
+    a, b = written(tmp_path, "a.jsonl", *series("\x1b[2J")), written(tmp_path, "b.jsonl", *series("new\ud800"))
+    assert cli.main(["compare", a, b]) == 0
+    assert "\x1b" not in capsys.readouterr().out
+
+
+# ---- how often it errs; the whole table is in docs/statistics.md
+
+
+def bench():
+    file = Path(__file__).parents[1] / "bench" / "judge_errors.py"
+    spec = importlib.util.spec_from_file_location("judge_errors", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("kind", ["jitter", "humps", "polled"])
+def test_identical_images_are_called_slower_in_at_most_one_of_a_hundred_gates(monkeypatch, kind):
+    errors = bench()
+    monkeypatch.setattr(errors, "AGAIN", 20)
+    found = errors.rates(getattr(errors, kind), 0.05, 10, 2000, 0.0)
+    assert found["REGRESSED"] <= 0.01
+
+
+def test_a_launch_that_takes_ten_percent_longer_is_found():
+    errors = bench()
+    dice = np.random.default_rng(1)
+    times, uncertainty = errors.drawn(errors.jitter, dice, 0.02, 20, 10, 0.10)
+    assert {errors.real(one, uncertainty) for one in times} == {"REGRESSED"}
+    assert not math.isnan(times.sum())

@@ -1,0 +1,127 @@
+"""The statistics of launches say what scipy says, and nothing that a series may hold makes them break."""
+
+import itertools
+import math
+import random
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from scipy import stats as scipy_stats
+
+from imagecheck.launch import stats
+
+SECONDS = st.floats(0, 1e9)
+TIED = st.integers(0, 5).map(float)
+WILD = st.one_of(SECONDS, TIED, st.just(math.inf))
+
+
+@given(st.lists(SECONDS, min_size=1), st.floats(0, 1))
+def test_quantiles_are_numpys(values, share):
+    assert stats.quantile(values, share) == pytest.approx(np.quantile(values, share), rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize(("n", "ranks"), [(10, (2, 9)), (20, (6, 15)), (30, (10, 21))])
+def test_the_medians_interval_has_the_textbooks_ranks(n, ranks):
+    interval = stats.quantile_interval([float(one) for one in range(1, n + 1)], 0.5)
+    assert (interval.low, interval.high) == ranks
+    inside = sum(scipy_stats.binom.pmf(k, n, 0.5) for k in range(ranks[0], ranks[1]))
+    assert interval.confidence == pytest.approx(inside)
+
+
+@given(st.integers(1, 200), st.sampled_from([0.5, 0.75, 0.95]), st.sampled_from([0.005, 0.025, 0.05]))
+def test_an_interval_is_wrong_at_each_end_as_rarely_as_it_says(n, share, side):
+    interval = stats.quantile_interval([float(one) for one in range(1, n + 1)], share, side)
+    below = scipy_stats.binom(n, share)
+    if math.isfinite(interval.low):
+        assert below.cdf(interval.low - 1) <= side + 1e-9
+    if math.isfinite(interval.high):
+        assert below.sf(interval.high - 1) <= side + 1e-9
+    assert interval.confidence >= 1 - 2 * side - 1e-9
+
+
+@pytest.mark.parametrize(("n", "bounded"), [(58, False), (59, True)])
+def test_the_95th_percentile_is_bounded_from_59_samples_on(n, bounded):
+    interval = stats.quantile_interval([float(one) for one in range(n)], 0.95, 0.05)
+    assert math.isfinite(interval.high) == bounded
+    assert (n >= stats.P95_FROM) == bounded
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_the_interval_of_a_share_is_clopper_and_pearsons(one, two):
+    count, of = min(one, two), max(one, two, 1)
+    theirs = scipy_stats.binomtest(count, of).proportion_ci(0.95, method="exact")
+    ours = stats.share_interval(count, of)
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 40), st.integers(0, 40))
+def test_fishers_test_is_scipys(a, more_a, b, more_b):
+    ours = stats.fisher(a, a + more_a, b, b + more_b)
+    assert ours == pytest.approx(scipy_stats.fisher_exact([[a, more_a], [b, more_b]]).pvalue, rel=1e-6)
+
+
+@given(st.permutations(range(16)), st.integers(1, 15))
+def test_without_ties_the_permutation_test_is_mann_and_whitneys(values, split):
+    a, b = [float(one) for one in values[:split]], [float(one) for one in values[split:]]
+    assert stats.permutation_test(a, b) == pytest.approx(scipy_stats.mannwhitneyu(a, b, method="exact").pvalue)
+
+
+@given(st.lists(TIED | st.just(math.inf), min_size=2, max_size=9), st.data())
+@settings(max_examples=60)
+def test_with_ties_and_failures_it_counts_every_arrangement(values, data):
+    split = data.draw(st.integers(1, len(values) - 1))
+    ranks = scipy_stats.rankdata(values)
+    sums = [sum(ranks[list(chosen)]) for chosen in itertools.combinations(range(len(values)), split)]
+    seen = sum(ranks[:split])
+    tail = min(sum(one <= seen + 1e-9 for one in sums), sum(one >= seen - 1e-9 for one in sums)) / len(sums)
+    assert stats.permutation_test(values[:split], values[split:]) == pytest.approx(min(1, 2 * tail))
+
+
+def test_drawn_arrangements_agree_with_the_exact_ones(monkeypatch):
+    dice = random.Random(3)
+    a = [dice.gauss(100, 5) for _ in range(20)]
+    b = [dice.gauss(103, 5) for _ in range(20)]
+    exact = stats.permutation_test(a, b)
+    monkeypatch.setattr(stats, "_LARGEST_EXACT", 0)
+    assert stats.permutation_test(a, b) == pytest.approx(exact, abs=4 * math.sqrt(exact / stats.RESAMPLES) + 1e-3)
+    assert stats.permutation_test(a, b) == stats.permutation_test(a, b), "the same samples give the same p"
+    assert stats.permutation_test(a, [one + 1000 for one in a]) == pytest.approx(2 / (stats.RESAMPLES + 1))
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=8, max_size=30, unique=True), st.data())
+def test_a_shift_within_its_interval_is_one_that_the_test_does_not_reject(values, data):
+    split = data.draw(st.integers(4, len(values) - 4))
+    a, b = [float(one) for one in values[:split]], [float(one) for one in values[split:]]
+    interval = stats.shift_interval(a, b)
+    if math.isfinite(interval.low):
+        for shift, inside in ((interval.low - 0.25, False), (interval.low + 0.25, True), (interval.high + 0.25, False)):
+            p = stats.permutation_test(a, [one - shift for one in b])
+            assert (p > 0.05) == inside or interval.high - interval.low < 0.5
+
+
+@given(st.lists(WILD, max_size=20), st.lists(WILD, max_size=20))
+@example([], [])
+@example([1.0], [math.inf])
+@example([math.inf] * 6, [math.inf] * 6)
+@example([5.0] * 8, [5.0] * 8)
+def test_nothing_that_a_series_may_hold_breaks_them(a, b):
+    assert 0 <= stats.permutation_test(a, b) <= 1
+    assert stats.permutation_test(a, b) == pytest.approx(stats.permutation_test(b, a))
+    interval = stats.shift_interval(a, b)
+    assert interval.low <= interval.high
+    for values in (a, b):
+        middle = stats.quantile_interval(values, 0.5)
+        assert middle.low <= stats.median(values) or not values
+        assert stats.median(values) <= middle.high
+        assert stats.iqr(values) >= 0
+
+
+@given(st.lists(st.floats(0, 1), max_size=12))
+def test_holm_never_lowers_a_p_and_keeps_their_order(chances):
+    adjusted = stats.holm(chances)
+    assert all(one <= other <= 1 for one, other in zip(chances, adjusted, strict=True))
+    pairs = sorted(zip(chances, adjusted, strict=True))
+    assert [one for _, one in pairs] == sorted(one for _, one in pairs)
+    assert stats.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
