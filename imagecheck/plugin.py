@@ -7,7 +7,6 @@ the steps of that road, checks are ordinary tests that ask for them.
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 
 from imagecheck import order
+from imagecheck.beside import Beside
 from imagecheck.errors import ImagecheckError, NotReached, UsageError
 from imagecheck.options import OPTIONS, STAGES, known_failure
 
@@ -59,7 +59,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
         with _usage():
             config.args = [str(paths.shipped("suite"))]
-    session.progress_to(_Beside(config))
+    session.progress_to(Beside(config.pluginmanager))
     if not _worker(config):
         before = signal.signal(signal.SIGTERM, _interrupt)
 
@@ -375,26 +375,3 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 def _worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
-
-
-class _Beside:
-    """The real standard error, past pytest's capture; begins a new line when pytest has left one half written."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        self._plugins = config.pluginmanager
-        self._stream = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace")
-        self.encoding = "utf-8"
-
-    def write(self, text: str) -> int:
-        reporter, capture = (self._plugins.get_plugin(name) for name in ("terminalreporter", "capturemanager"))
-        if reporter and capture and reporter.currentfspath:
-            with capture.global_and_fixture_disabled():
-                reporter.ensure_newline()
-                reporter.flush()
-        return self._stream.write(text)
-
-    def flush(self) -> None:
-        self._stream.flush()
-
-    def isatty(self) -> bool:
-        return self._stream.isatty()
