@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from imagecheck.broker import Queue
 from imagecheck.cloud.nova import Server
@@ -11,6 +12,8 @@ from imagecheck.cloud.trove import Shown, Version
 from imagecheck.database import Database
 from imagecheck.guest.agent import Connection, Dial, Unit
 from imagecheck.guest.ssh import Guest
+from imagecheck.launch.judgement import Judgement, Summary
+from imagecheck.launch.sample import Sample
 from imagecheck.watchdog import Watchdog
 
 
@@ -99,6 +102,34 @@ class Gone:
     seconds: float
     instance_left: bool
     left: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Series:
+    """The starts of a series and what a judge says of them.
+
+    ``planned`` starts, ``stopped`` why there were fewer; ``seed`` drew their order. ``judgement`` is against the other
+    image, ``baseline`` against the baseline; None where there is none.
+    """
+
+    samples: tuple[Sample, ...]
+    planned: int
+    file: Path
+    seed: int
+    stopped: str = ""
+    notes: tuple[str, ...] = ()
+    summaries: tuple[Summary, ...] = ()
+    judgement: Judgement | None = None
+    baseline: Judgement | None = None
+
+    @property
+    def failed(self) -> list[str]:
+        """The starts that did not complete, a line each."""
+        return [
+            f"launch {one.number} of {one.label}, after {one.seconds:.0f} s: {one.sentence} ({one.cause})"
+            for one in self.samples
+            if not one.completed
+        ]
 
 
 @dataclass(frozen=True)

@@ -16,19 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from imagecheck import (
-    __version__,
-    again,
-    bare,
-    broker,
-    build,
-    database,
-    evidence,
-    measure,
-    operations,
-    progress,
-    service,
-)
+from imagecheck import __version__, bare, broker, build, evidence, measure, operations, progress, service
+from imagecheck.again import BOOT, LAUNCH, UNDONE, Again
 from imagecheck.bare import Ground
 from imagecheck.build import cleanup as build_cleanup
 from imagecheck.choice import Choice
@@ -74,7 +63,7 @@ class Road:
         self._made: dict[str, Any] = {}
         self._broken: dict[str, ImagecheckError] = {}
         self._inner: list[float] = []
-        self._again = again.Again()
+        self._again = Again()
         self._open = contextlib.ExitStack()
         self._edges = {"boot": collect.Edges(), "launch": collect.Edges()}
 
@@ -118,7 +107,7 @@ class Road:
     def _tried(self, step: str, make: Callable[[], T]) -> T:
         def undo(error: StepFailed) -> None:
             self.boxes.first_try(step, error, self._made.get("cloud"))
-            self._undo(*again.UNDONE[step])
+            self._undo(*UNDONE[step])
 
         return self._again.tried(step, make, undo)
 
@@ -281,7 +270,7 @@ class Road:
             launch.guest.forget()
             self._broken["Trove instance"] = StepFailed("Trove instance", "it has been removed for the series")
         ground = self.cloud()
-        cleanup.clean(ground.cloud, ground.ledger, only=(*again.BOOT[1], *again.LAUNCH[1]))
+        cleanup.clean(ground.cloud, ground.ledger, only=(*BOOT[1], *LAUNCH[1]))
 
     # ---- Trove
 
@@ -294,7 +283,7 @@ class Road:
 
         def go() -> Launch:
             version, ground, edges = self.version(), self.cloud(), self._edges["launch"]
-            database.dialect(self.choice.definition.datastore.manager)  # before minutes are spent on a launch
+            service.answers(self.choice.definition)
             service.hand_over(ground, self.image_file(), yes=self._yes)
             self._asked = asked = service.ask(ground, version)
             shown = service.wait_healthy(ground, asked, edges)

@@ -7,7 +7,7 @@ import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -61,6 +61,20 @@ def connect(site: Site) -> Cloud:
     admin = _login(site, site.cloud)
     tenant = _login(site, site.tenant_cloud)
     return Cloud(site, admin, tenant, _trove(admin, site.cloud), _trove(tenant, site.tenant_cloud))
+
+
+def apart(cloud: Cloud) -> Cloud:
+    """The same cloud for another thread: with the same logins, but with Trove clients of its own.
+
+    Sessions may be shared (keystoneauth1/identity/base.py, get_access: "to make calls from many threads");
+    troveclient's managers keep an open file in an attribute while they list or create (troveclient/base.py,
+    completion_cache), which the next thread would close.
+    """
+    return replace(
+        cloud,
+        trove_admin=_trove(cloud.admin, cloud.site.cloud),
+        trove_tenant=_trove(cloud.tenant, cloud.site.tenant_cloud),
+    )
 
 
 def _login(site: Site, entry: str) -> Connection:

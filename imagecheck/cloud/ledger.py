@@ -120,7 +120,8 @@ class Ledger:
     @property
     def entries(self) -> list[Entry]:
         """Everything ever intended, in order."""
-        return list(self._entries.values())
+        with self._lock:
+            return list(self._entries.values())
 
     @property
     def open(self) -> list[Entry]:
