@@ -20,7 +20,8 @@ class Interval:
 
 @dataclass(frozen=True)
 class Summary:
-    """One label's samples. Seconds; a failed start counts as longer than any that completed."""
+    """One label's samples. Seconds; a failed start counts as longer than any that completed, so inf is "not known":
+    too many failed, or there are none. ``minimum`` and ``maximum`` are of those that completed."""
 
     label: str
     count: int
@@ -33,6 +34,8 @@ class Summary:
     minimum: float
     maximum: float
     causes: tuple[tuple[str, int], ...] = ()  # id -> how many failed by it, the most frequent first
+    p95_interval: Interval | None = None  # each of its ends holds with 95 %
+    success_interval: Interval | None = None  # 0 to 1, with 95 %
 
     @property
     def success(self) -> float:
@@ -42,7 +45,8 @@ class Summary:
 
 @dataclass(frozen=True)
 class Difference:
-    """B minus A of the medians, in seconds and by A's, with the permutation test's p; ``interval`` in seconds."""
+    """B minus A of the medians, in seconds and by A's, with the permutation test's p; ``interval`` in seconds, of the
+    shift of the whole distribution, with 95 %."""
 
     seconds: float
     relative: float
@@ -53,7 +57,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class PhaseDifference:
-    """One phase of A against B: medians in seconds; ``share`` of the whole difference, signed, 0 where it has none."""
+    """One phase of A against B: medians in seconds; ``share`` of the whole difference, signed, 0 where it has none.
+
+    ``p`` is made larger for there being several phases (Holm); ``significant`` also wants more than their resolution.
+    """
 
     name: str
     a: float
@@ -66,7 +73,10 @@ class PhaseDifference:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A against B. ``sentence`` says the verdict with its numbers; ``reasons`` what made it so, a sentence each."""
+    """A against B. ``sentence`` says the verdict with its numbers; ``reasons`` what made it so, a sentence each.
+
+    ``difference`` is None where a median is not known. ``success_p`` is Fisher's, of the two success rates.
+    """
 
     verdict: Verdict
     sentence: str
@@ -75,4 +85,5 @@ class Judgement:
     difference: Difference | None = None
     phases: tuple[PhaseDifference, ...] = ()
     reasons: tuple[str, ...] = ()
-    more: int = 0  # samples of each that would decide, for INSUFFICIENT
+    more: int = 0  # samples of each that would decide, for INSUFFICIENT; 0: no number of them would
+    success_p: float | None = None

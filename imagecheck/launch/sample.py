@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -140,8 +139,9 @@ def _fill(kind: Any, table: Any, values: dict[str, Any]) -> Any:
 
 def _value(name: str, kind: str, value: Any) -> Any:
     if kind == "float":
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"{name} is not a number")
+        # NaN is not below anything. The limit is launch/events.py's: some 30,000 years.
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12:
+            raise ValueError(f"{name} is no number of seconds")
         return float(value)
     if kind.startswith("Mapping"):
         if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
