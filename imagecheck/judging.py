@@ -6,9 +6,10 @@ import dataclasses
 import statistics
 from collections.abc import Sequence
 
+from imagecheck.errors import UsageError
 from imagecheck.launch import Phase, Timeline, judge
 from imagecheck.launch.judgement import Judgement
-from imagecheck.launch.sample import Sample, labels
+from imagecheck.launch.sample import Sample, labels, read
 from imagecheck.options import Launches
 from imagecheck.outcomes import Series
 from imagecheck.report import Measured, timeline_lines
@@ -27,8 +28,14 @@ def judged(made: Series, name: str, launches: Launches) -> Series:
     judgement = judge.compare(other, mine) if launches.against else None
     against_baseline = None
     if launches.baseline is not None and mine:
-        against_baseline = judge.against_baseline(launches.baseline, mine)
+        against_baseline = judge.compare(read(launches.baseline), mine)
     return dataclasses.replace(made, summaries=summaries, judgement=judgement, baseline=against_baseline)
+
+
+def check(launches: Launches | None) -> None:
+    """UsageError where the baseline cannot be used: before anything is launched."""
+    if launches is not None and launches.baseline is not None and not read(launches.baseline):
+        raise UsageError(f"--baseline {launches.baseline}: has no samples: give the file of a recorded series")
 
 
 def _of(made: Series, label: str) -> list[Sample]:
@@ -53,7 +60,7 @@ def median(samples: Sequence[Sample], name: str) -> Measured:
         found = [one for sample in good for one in sample.phases if one.name == phase]
         seconds = statistics.median(one.seconds for one in found)
         note = "" if len(found) == len(good) else f"in {len(found)} of {len(good)}"
-        phases.append(Phase(phase, reached, seconds, statistics.median(one.uncertainty for one in found), note))
+        phases.append(Phase(phase, reached, seconds, statistics.median(one.uncertainty for one in found), note=note))
         reached += seconds
     missing = {event: why for one in good for event, why in one.missing.items()}
     whole = statistics.median(one.uncertainty for one in good) if good else 0.0

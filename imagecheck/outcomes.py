@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from imagecheck.broker import Queue
 from imagecheck.cloud.nova import Server
@@ -109,7 +110,7 @@ class Series:
     """The starts of a series and what a judge says of them.
 
     ``planned`` starts, ``stopped`` why there were fewer; ``seed`` drew their order. ``judgement`` is against the other
-    image, ``baseline`` against the baseline; None where there is none.
+    image, ``baseline`` against the baseline; None where there is none. ``changes``: diff.as_json of the two images.
     """
 
     samples: tuple[Sample, ...]
@@ -121,6 +122,7 @@ class Series:
     summaries: tuple[Summary, ...] = ()
     judgement: Judgement | None = None
     baseline: Judgement | None = None
+    changes: Mapping[str, Any] | None = field(default=None, repr=False)
 
     @property
     def failed(self) -> list[str]:

@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, TextIO, cast
 
-from imagecheck import build, choice, injection, judging, progress, sandbox
+from imagecheck import build, choice, diff, injection, judging, progress, sandbox
 from imagecheck.cloud import connection
 from imagecheck.cloud.preflight import preflight
 from imagecheck.definition import Definition
-from imagecheck.errors import NotReached, StepFailed, UsageError
+from imagecheck.errors import ImagecheckError, NotReached, StepFailed, UsageError
 from imagecheck.options import Launches, expired
 from imagecheck.outcomes import Series
 from imagecheck.report import (
@@ -83,6 +83,7 @@ class Session:
             self._add(choice.image(named, datastore, sha256))
         self.names = list(self._images)
         """The images that are checked, in the order in which they were given."""
+        judging.check(launches)
         self.launches = launches
         self._against = ""
         if launches and launches.against:
@@ -175,7 +176,8 @@ class Session:
 
         def walk() -> Series:
             made = series_walk([road, *others], launches, release=self._release, yes=self._yes)
-            self._images[name].series = judged = judging.judged(made, name, launches)
+            judged = replace(judging.judged(made, name, launches), changes=_changes([*others, road]))
+            self._images[name].series = judged
             return judged
 
         return road.step("series", walk)
@@ -248,7 +250,7 @@ class Session:
         fault = road.faults[0] if road.faults else None
         table = report_table(run, checks, road.measured, fault)
         table |= {"injection": injection.as_json(road.cells)} if road.cells else {}
-        table |= {"series": series_table(one.series)} if one.series else {}
+        table |= {"launches": series_table(one.series)} if one.series else {}
         road.folder.write_report(table)
         if road.measured:
             road.folder.write_timings(timings_table(run, road.measured))
@@ -289,6 +291,18 @@ def _other(named: str, datastore: str) -> choice.Choice:
         return choice.image(named, datastore)
     except UsageError as error:
         raise UsageError(str(error).replace(f"--image {named}", f"--against {named}", 1)) from error
+
+
+def _changes(roads: Sequence[Road]) -> dict[str, Any] | None:
+    """What changed from the first image to the second; None of one, and where an image cannot be looked into."""
+    if len(roads) < 2:
+        return None
+    try:
+        with progress.phase("what changed between the images"):
+            return diff.as_json(diff.compare(*(diff.of_image(road.image_file()) for road in roads[:2])))
+    except ImagecheckError as error:
+        progress.note(f"not compared: {error}")
+        return None
 
 
 def _cause(report: Report, error: BaseException | None) -> str:

@@ -1,4 +1,4 @@
-"""A series in the reports: report.json's key `series`, and the numbers that a CI server can plot. docs/report.md."""
+"""A series in the reports: report.json's key `launches`, and the numbers that a CI server can plot. docs/report.md."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ def series_table(one: Series) -> dict[str, Any]:
             "summaries": [_summary(summary) for summary in one.summaries],
             "judgement": _judgement(one.judgement),
             "baseline": _judgement(one.baseline),
+            "changes": one.changes,
         }
     )
     return table
