@@ -16,7 +16,7 @@ from imagecheck.options import STAGES
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code 0; 1 when something failed; 2 for bad input; 130 after Ctrl-C."""
+    """Exit code 0; 1 when something failed; 2 for bad input; 3 when compare cannot tell; 130 after Ctrl-C."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         if words[:1] == ["sandbox"]:
@@ -69,6 +69,15 @@ def _parser() -> argparse.ArgumentParser:
     diff.add_argument("b", help="the other one")
     diff.add_argument("--json", action="store_true", help="for programs")
     diff.set_defaults(command=_diff)
+    against = commands.add_parser(
+        "compare", help="judge launches against others; exit code 1 REGRESSED, 3 INSUFFICIENT or INCOMPARABLE"
+    )
+    against.add_argument("a", metavar="A", help="samples (FILE.jsonl or FILE.jsonl:LABEL), or a baseline (.toml)")
+    against.add_argument("b", metavar="B", nargs="?", default="", help="samples; default: the other label of A's file")
+    against.add_argument("--where", action="append", default=[], metavar="KEY=VALUE", help="only such samples")
+    against.add_argument("--phases", action="store_true", help="every phase, not only those that changed")
+    against.add_argument("--json", action="store_true", help="for programs")
+    against.set_defaults(command=_compare)
     new = commands.add_parser("new-datastore", help="write element, definition and checks of a new datastore")
     new.add_argument("name", help="the datastore's name, in lower case")
     new.add_argument("--into", default=".", help="the folder that gets elements/, images/ and checks/ (default: here)")
@@ -129,6 +138,16 @@ def _diff(options: argparse.Namespace) -> int:
     width = shutil.get_terminal_size((100, 24)).columns
     print(json.dumps(diff.as_json(found), indent=1) if options.json else "\n".join(diff.lines(found, width)))
     return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from imagecheck import compare
+
+    found = compare.of_files(options.a, options.b, options.where)
+    width = min(100, shutil.get_terminal_size((80, 24)).columns)
+    told = compare.lines(found, phases=options.phases, width=width)
+    print(compare.as_json(found) if options.json else "\n".join(told))
+    return compare.EXIT[found.verdict]
 
 
 def _new(options: argparse.Namespace) -> int:

@@ -87,7 +87,7 @@ def read(path: Path) -> list[Sample]:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}): give a file of samples (.jsonl)") from error
-    except UnicodeDecodeError as error:
+    except ValueError as error:  # of the text, or of a path with a NUL
         raise UsageError(f"{path}: is not UTF-8 text: give a file of samples (.jsonl)") from error
     rows = text.split("\n")
     samples = []

@@ -182,7 +182,7 @@ def _alike(told: Told) -> str:
     if interval.low > -told.floor and interval.high < told.floor:
         return (
             f"{b} and {a} differ by less than {_floor(told)}: {medians}"
-            f" (difference {_between(difference)} with 95 %, n {told.a.count} and {told.b.count})"
+            f" (difference {_between(difference)}, n {told.a.count} and {told.b.count})"
         )
     return (
         f"{b} does not differ from {a} so that it shows: {medians} ({_counts(told)}); a difference of"
@@ -192,7 +192,7 @@ def _alike(told: Told) -> str:
 
 def _undecided(told: Told) -> str:
     a, b, difference = told.names.a, told.names.b, told.difference
-    have = f"{told.a.count} samples of {a} and {told.b.count} of {b} do not decide"
+    have = f"{told.a.count} and {told.b.count} samples of {a} and {b} do not decide"
     if told.more:
         then = f"; {told.more} more of each would"
     elif told.a.failed == told.a.count and told.b.failed == told.b.count and told.a.count and told.b.count:
@@ -205,14 +205,14 @@ def _undecided(told: Told) -> str:
         failed = f"{told.a.failed} and {told.b.failed} of them failed" if told.a.failed or told.b.failed else ""
         return f"{have}{f' ({failed})' if failed else ''}{then}"
     medians = f"{seconds(told.b.median)} against {seconds(told.a.median)}"
-    return f"{have}: {medians} (difference {_between(difference)} with 95 %, {chance(told.chance)}){then}"
+    return f"{have}: {medians} (difference {_between(difference)}, {chance(told.chance)}){then}"
 
 
 def _between(difference: Difference) -> str:
     interval = difference.interval
     if interval is None or not math.isfinite(interval.low) or not math.isfinite(interval.high):
-        return f"{difference.seconds:+.1f} s, anything"
-    return f"{interval.low:+.1f} s to {interval.high:+.1f} s"
+        return f"{difference.seconds:+.1f} s, give or take anything"
+    return f"{interval.low:+.1f} s to {interval.high:+.1f} s with 95 %"
 
 
 def _floor(told: Told, times: int = 1) -> str:
