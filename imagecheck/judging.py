@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import statistics
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
-from imagecheck.errors import UsageError
-from imagecheck.launch import Phase, Timeline, judge
-from imagecheck.launch.judgement import Judgement
-from imagecheck.launch.sample import Sample, labels, read
+from imagecheck import compare
+from imagecheck.launch import Phase, Timeline, baseline, judge
+from imagecheck.launch.sample import Sample, labels
 from imagecheck.options import Launches
 from imagecheck.outcomes import Series
 from imagecheck.report import Measured, timeline_lines
@@ -28,14 +28,15 @@ def judged(made: Series, name: str, launches: Launches) -> Series:
     judgement = judge.compare(other, mine) if launches.against else None
     against_baseline = None
     if launches.baseline is not None and mine:
-        against_baseline = judge.compare(read(launches.baseline), mine)
+        today = datetime.now(UTC).date()
+        against_baseline = baseline.compare(baseline.load(launches.baseline), mine, today=today)
     return dataclasses.replace(made, summaries=summaries, judgement=judgement, baseline=against_baseline)
 
 
 def check(launches: Launches | None) -> None:
     """UsageError where the baseline cannot be used: before anything is launched."""
-    if launches is not None and launches.baseline is not None and not read(launches.baseline):
-        raise UsageError(f"--baseline {launches.baseline}: has no samples: give the file of a recorded series")
+    if launches is not None and launches.baseline is not None:
+        baseline.load(launches.baseline)
 
 
 def _of(made: Series, label: str) -> list[Sample]:
@@ -74,30 +75,16 @@ def lines(made: Series, width: int, circumstances: str = "") -> list[str]:
         some = _of(made, label)
         title = f"{WHAT[some[0].kind]} of {label}, medians of {sum(one.completed for one in some)}, phase by phase:"
         found += [*timeline_lines(median(some, title), width=width, circumstances=circumstances), ""]
-    for one in made.summaries:
+    for one in made.summaries if not (made.judgement or made.baseline) else ():
         found.append(
             f"launches  {one.label}: median {one.median:.1f} s ({one.median_interval.low:.1f} to "
             f"{one.median_interval.high:.1f}), IQR {one.iqr:.1f} s, {one.count - one.failed} of {one.count} completed"
         )
         found += [f"          {times} by {cause}" for cause, times in one.causes]
     for judgement in (made.judgement, made.baseline):
-        found += _judgement(judgement) if judgement else []
+        found += [*compare.lines(judgement, width=width), ""] if judgement else []
     if made.stopped:
         found.append(f"stopped   after {len(made.samples)} of {made.planned}: {made.stopped}")
     found += [f"series    {note}" for note in made.notes]
     found.append(f"samples   {made.file} (order drawn with seed {made.seed})")
     return [clean(line) for line in found]
-
-
-def _judgement(one: Judgement) -> list[str]:
-    found = []
-    if one.phases:
-        wide = max(len(phase.name) for phase in one.phases)
-        found.append(f"          {'phase':<{wide}}  {one.a.label:>12.12}  {one.b.label:>12.12}    change")
-    for phase in one.phases:
-        mark = "  *" if phase.significant else ""
-        change = f"{phase.b - phase.a:>+6.1f} s{mark}"
-        found.append(f"          {phase.name:<{wide}}  {phase.a:>10.1f} s  {phase.b:>10.1f} s  {change}")
-    found.append(f"{one.verdict:<9} {one.sentence}")
-    found += [f"          {reason}" for reason in one.reasons]
-    return found

@@ -43,12 +43,15 @@ def test_without_another_image_there_is_a_summary_and_no_judgement(made):
     assert {one.label for one in judged.summaries} == {"mine", "other"}
 
 
-def test_a_recorded_series_is_a_baseline(made, tmp_path):
-    file = tmp_path / "kept.jsonl"
+def test_a_series_is_judged_against_its_baseline(made, tmp_path):
+    file = tmp_path / "kept.toml"
+    file.write_text(
+        'samples = "kept.jsonl"\nreviewed = 2026-01-01\nreason = "fast"\nexpires = 2999-01-01\n[fingerprint]\n'
+    )
     with pytest.raises(UsageError):
         judging.check(Launches(3, baseline=file))
     for one in made.samples[:12]:
-        append(file, dataclasses.replace(one, seconds=one.seconds / 2))
+        append(tmp_path / "kept.jsonl", dataclasses.replace(one, seconds=one.seconds / 2))
     judging.check(Launches(3, baseline=file))
     assert judging.judged(made, "mine", Launches(12, baseline=file)).baseline.verdict == "REGRESSED"
 
