@@ -18,7 +18,7 @@ from imagecheck import causes, fingerprint, progress, waits
 from imagecheck.causes import Evidence
 from imagecheck.cloud import nova
 from imagecheck.cloud.connection import Hiccup
-from imagecheck.errors import UNKNOWN, Cause, ImagecheckError, StepFailed
+from imagecheck.errors import UNKNOWN, Cause, ImagecheckError, StepFailed, UsageError
 from imagecheck.evidence import FULL
 from imagecheck.launch.rounds import Stop, rounds
 from imagecheck.launch.sample import Sample, append
@@ -82,6 +82,7 @@ class _Series:
         if options.cache == "warm":
             for one in self._starters.values():
                 self._warm_up(one)
+        self._has_room()
         order = rounds(list(self._starters), options.count, self._seed)
         self._waiting.extend(enumerate(order, 1))
         with progress.phase(f"{len(order)} launches") as shown:
@@ -256,6 +257,18 @@ class _Series:
         except ImagecheckError as error:
             return f"the cloud does not answer any more: {str(error).splitlines()[0]}"
         return ""
+
+    def _has_room(self) -> None:
+        """UsageError where the quota is too small for what is to go at once; of Trove's own no API tells."""
+        ground = next(iter(self._starters.values())).road.cloud()
+        if self._options.kind == "launch":
+            return
+        room = nova.room(ground.cloud)
+        if room is not None and room < self._options.concurrency:
+            raise UsageError(
+                f"--concurrency {self._options.concurrency}: the quota of the project of {ground.cloud.site.cloud!r} has "
+                f"room for {room} servers: raise it (openstack quota set --instances), or launch fewer at once"
+            )
 
     # ---- warm caches
 

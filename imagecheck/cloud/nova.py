@@ -230,6 +230,14 @@ def diagnostics(cloud: Cloud, server_id: str) -> Mapping[str, Any]:
         return found
 
 
+def room(cloud: Cloud) -> int | None:
+    """How many more servers the own project's quota has room for; None where it has no limit."""
+    with asking(STEP, "show the project's limits"):
+        limits = cloud.admin.compute.get_limits().absolute
+    most = int(limits.instances if limits.instances is not None else -1)
+    return None if most < 0 else max(0, most - int(limits.instances_used or 0))
+
+
 def compute_hosts(cloud: Cloud) -> list[str]:
     """ "ZONE:HOST" of each nova-compute that is up and enabled: what a server's availability_zone may name to be put
     there (Nova API guide, "Availability zones"; os_compute_api:servers:create:forced_host, administrators)."""

@@ -164,6 +164,16 @@ def test_bad_input_ends_the_series_with_its_sentence_and_everything_is_removed(w
     assert [call for call in world.calls if call[0] == "close"] == [("close", "a"), ("close", "b")]
 
 
+def test_a_quota_that_is_too_small_is_told_before_anything_is_launched(world, monkeypatch):
+    world.roads["a"].cloud = lambda: SimpleNamespace(cloud=SimpleNamespace(site=SimpleNamespace(cloud="prod")))
+    monkeypatch.setattr(nova, "room", lambda _: 3)
+    with pytest.raises(UsageError, match="'prod' has room for 3 servers"):
+        world.walk("a", count=8, concurrency=4, kind="server")
+    assert not [call for call in world.calls if call[0] == "start"]
+    monkeypatch.setattr(nova, "room", lambda _: None)
+    assert len(world.walk("a", count=8, concurrency=4, kind="server").samples) == 8
+
+
 def test_an_interrupted_series_removes_everything_and_counts_nothing_more(world, monkeypatch):
     gone = threading.Event()
     world.plan = lambda label, number: gone.wait(20) and None
