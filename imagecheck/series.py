@@ -266,8 +266,8 @@ class _Series:
         room = nova.room(ground.cloud)
         if room is not None and room < self._options.concurrency:
             raise UsageError(
-                f"--concurrency {self._options.concurrency}: the quota of the project of {ground.cloud.site.cloud!r} has "
-                f"room for {room} servers: raise it (openstack quota set --instances), or launch fewer at once"
+                f"--concurrency {self._options.concurrency}: the quota of the project of {ground.cloud.site.cloud!r} "
+                f"has room for {room} servers: raise it (openstack quota set --instances), or launch fewer at once"
             )
 
     # ---- warm caches
