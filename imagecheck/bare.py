@@ -74,10 +74,11 @@ def access(ground: Ground, public_key: str) -> None:
         network.ssh_group(ground.cloud, ground.ledger, ground.run, ground.run)
 
 
-def boot(ground: Ground, *, image: str, public_key: str, edges: Edges) -> tuple[BareBoot, float, float]:
+def boot(ground: Ground, *, image: str, public_key: str, edges: Edges, name: str = "") -> tuple[BareBoot, float, float]:
     """Boot ``image`` through Nova on both networks, tenant first as Trove does. Waits for ACTIVE.
 
-    Returns it with the begin and end of the create request (epoch seconds, harness).
+    Returns it with the begin and end of the create request (epoch seconds, harness). ``name``: the run's, unless it
+    boots several.
     """
     run, where = ground.run, ground.where
     injected = inject(ground)
@@ -86,7 +87,7 @@ def boot(ground: Ground, *, image: str, public_key: str, edges: Edges) -> tuple[
     server, began, accepted = nova.boot(
         ground.cloud,
         ground.ledger,
-        name=run,
+        name=name or run,
         run=run,
         image=image,
         flavor=where.flavor.id,

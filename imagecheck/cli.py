@@ -59,6 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("name", nargs="+", help="a known definition, or the path of one")
     plan.add_argument("--stage", choices=STAGES, default=STAGES[-1], help="plan until after this stage")
     plan.add_argument("--qualify", action="store_true", help="with the checks that only a release needs")
+    plan.add_argument("--launches", type=int, default=0, metavar="N", help="with a series of N launches of each")
+    plan.add_argument("--kind", choices=("launch", "boot", "server"), default="launch", help="what a launch of it is")
     plan.set_defaults(command=_plan)
     build = commands.add_parser("build", help="build an image, or take it from the cache, and say where it is")
     build.add_argument("name", help="a known definition, or the path of one")
@@ -128,6 +130,10 @@ def _plan(options: argparse.Namespace) -> int:
         print(
             "\n".join(plan.lines(plan.plan(definition.load(name), stage=options.stage, qualify=options.qualify), width))
         )
+        if options.launches > 0:
+            known = Path("report") / name / "launches.jsonl"
+            seconds, one = plan.series(name, options.launches, options.kind, known=known)
+            print(f"{'series':<14}{options.launches} launches more; about {seconds / 60:.0f} min one by one ({one})")
     return 0
 
 

@@ -6,6 +6,7 @@ From the cloud through its APIs, from the guest over SSH, and where SSH is dead 
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,7 @@ class Boxes:
         self.saved: list[Node] = []
         self._folder, self._image = folder, image
         self._full: list[Node] = []
+        self._lock = threading.Lock()
 
     def broken(self, step: str, error: BaseException, ground: Ground | None) -> Node:
         """A step broke: everything that can still be read. A guest that does not answer is stopped to read its disk.
@@ -44,11 +46,16 @@ class Boxes:
 
     def first_try(self, step: str, error: BaseException, ground: Ground | None) -> Node:
         """A step broke that is tried once more: the same, under the step's name, for the check may pass yet."""
-        node, self.node = self.node, ""
-        try:
-            return self.broken(f"{step}, first time", error, ground)
-        finally:
-            self.node = node
+        return self.aside(f"{step}, first time", error, ground)
+
+    def aside(self, step: str, error: BaseException, ground: Ground | None) -> Node:
+        """The same under the name ``step``, whatever check is under way. May be called from several threads."""
+        with self._lock:
+            node, self.node = self.node, ""
+            try:
+                return self.broken(step, error, ground)
+            finally:
+                self.node = node
 
     def failed(self, check: str, error: BaseException, ground: Ground | None) -> tuple[Node, bool]:
         """A check does not hold: the same, but nothing is stopped, later checks need it. And whether it is one of the

@@ -10,10 +10,11 @@ BARE: Final = frozenset({
 })  # fmt: skip
 SERVICE: Final = frozenset({
     "version", "instance", "database", "launch", "instance_network", "reach", "stopped", "started", "restarted",
-    "rebooted", "nova_rebooted", "deleted",
+    "rebooted", "nova_rebooted", "deleted", "series",
 })  # fmt: skip
-# The bare boot is not what it was after the first of these, and the second wants its memory: the last of their stage.
-LAST: Final = ("", "contents", "carriers")
+# The bare boot is not what it was after the first of these, and the second wants its memory: the last of their stage. A
+# series wants the whole hypervisor.
+LAST: Final = ("", "contents", "carriers", "series")
 
 
 def stage(fixtures: Iterable[str]) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from imagecheck.broker import Queue
 from imagecheck.cloud.nova import Server
@@ -11,6 +13,8 @@ from imagecheck.cloud.trove import Shown, Version
 from imagecheck.database import Database
 from imagecheck.guest.agent import Connection, Dial, Unit
 from imagecheck.guest.ssh import Guest
+from imagecheck.launch.judgement import Judgement, Summary
+from imagecheck.launch.sample import Sample
 from imagecheck.watchdog import Watchdog
 
 
@@ -99,6 +103,35 @@ class Gone:
     seconds: float
     instance_left: bool
     left: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Series:
+    """The starts of a series and what a judge says of them.
+
+    ``planned`` starts, ``stopped`` why there were fewer; ``seed`` drew their order. ``judgement`` is against the other
+    image, ``baseline`` against the baseline; None where there is none. ``changes``: diff.as_json of the two images.
+    """
+
+    samples: tuple[Sample, ...]
+    planned: int
+    file: Path
+    seed: int
+    stopped: str = ""
+    notes: tuple[str, ...] = ()
+    summaries: tuple[Summary, ...] = ()
+    judgement: Judgement | None = None
+    baseline: Judgement | None = None
+    changes: Mapping[str, Any] | None = field(default=None, repr=False)
+
+    @property
+    def failed(self) -> list[str]:
+        """The starts that did not complete, a line each."""
+        return [
+            f"launch {one.number} of {one.label}, after {one.seconds:.0f} s: {one.sentence} ({one.cause})"
+            for one in self.samples
+            if not one.completed
+        ]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import statistics
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,11 +14,15 @@ from imagecheck.build import dib, elements
 from imagecheck.build.layers import Layer, layers
 from imagecheck.definition import Definition
 from imagecheck.errors import UsageError
+from imagecheck.launch.sample import Kind, read
 from imagecheck.options import STAGES
 
 # Seconds on two cores without KVM (README, docs/performance.md); a cloud with KVM takes about a tenth of the boots'.
 TYPICAL = {"build": 130, "build on a kept guest": 45, "disk": 5, "boot": 95, "service": 340,
            "injection matrix": 620}  # fmt: skip
+# One start of a series and its removal, seconds: README (a run's timings and its step "delete"), two cores without KVM.
+TYPICAL_START: dict[Kind, float] = {"launch": 145, "boot": 95, "server": 20}
+REMOVAL: dict[Kind, float] = {"launch": 35, "boot": 10, "server": 5}
 _HIDDEN = {"PATH", "HOME", "TMPDIR", "TMP_DIR", "DIB_LOCKFILES", "DIB_PYTHON_EXEC", "DIB_IMAGE_CACHE"}  # of one host
 
 
@@ -66,6 +71,18 @@ class Plan:
     def servers(self) -> int:
         """All that are booted; never two at once."""
         return sum(one.servers for one in self.boots)
+
+
+def series(name: str, count: int, kind: Kind = "launch", *, known: Path | None = None) -> tuple[float, str]:
+    """Seconds of ``count`` launches one after the other, with their removal, and where one launch's come from.
+
+    ``known``: samples of an earlier run; their median where they have some of that image and kind.
+    """
+    samples = read(known) if known is not None and known.is_file() else []
+    found = [one.seconds for one in samples if one.completed and one.label == name and one.kind == kind]
+    one = statistics.median(found) if found else TYPICAL_START[kind]
+    where = f"the median of {len(found)} in {known}" if found else "a typical one without KVM"
+    return count * (one + REMOVAL[kind]), f"{one:.0f} s, {where}"
 
 
 def plan(definition: Definition, *, stage: str = STAGES[-1], qualify: bool = False) -> Plan:

@@ -17,6 +17,7 @@ import pytest
 from imagecheck import interrupts, order
 from imagecheck.errors import ImagecheckError, NotReached, UsageError
 from imagecheck.options import OPTIONS, STAGES, known_failure
+from imagecheck.options import launches as series_options
 from imagecheck.redact import clean
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from imagecheck.definition import Definition
     from imagecheck.disk import Disk
     from imagecheck.imagefile import ImageFile
+    from imagecheck.outcomes import Series
     from imagecheck.run import Road
     from imagecheck.session import Session
 
@@ -42,17 +44,22 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", r"ignore::Warning:(openstack|osc_lib|troveclient)\b")
     config.addinivalue_line("markers", "stage(name): disk, boot or service: how far an image has to get for this check")
     config.addinivalue_line("markers", "qualify: only with --qualify: what a release needs and a daily run does not")
-    if not config.option.image:
+    option = config.option
+    with _usage():
+        launches = series_options(vars(option))
+        if launches and (getattr(option, "dist", "no") != "no" or _worker(config)):
+            raise UsageError("--launches measures on a cloud that it has for itself: leave -n out")
+    if not option.image:
         return
     from imagecheck import outlets
     from imagecheck.session import Session
 
-    option = config.option
     with _usage():
         session = Session(
             images=option.image, datastore=option.datastore, sha256=option.sha256, cloud=option.cloud, site=option.site,
             release=option.release, report=Path(option.report), yes=option.yes,
             keep=option.keep, keep_for=option.keep_for,
+            launches=launches,
         )  # fmt: skip
     config.stash[_KEY] = session
     if config.args_source is not config.ArgsSource.ARGS:
@@ -138,6 +145,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     def too_far(item: pytest.Item) -> bool:
         skipped = item.get_closest_marker("qualify") is not None and not config.option.qualify
+        skipped = skipped or ("series" in _asked(item) and session.launches is None)
         return skipped or _stage(item) > STAGES.index(config.option.stage)
 
     if beyond := [item for item in items if _image(item) and too_far(item)]:
@@ -187,7 +195,7 @@ def _early(mine: Session, images: set[str]) -> None:
     for name in mine.names:
         if name in images and mine.can_be_had(name):
             with _usage(stop=True):
-                mine.road(name).cloud()
+                mine.enter(name)
 
 
 @contextlib.contextmanager
@@ -287,6 +295,12 @@ restarted = _step("restarted", "outcomes.Operation: what came of restarting the 
 rebooted = _step("rebooted", "outcomes.Operation: what came of rebooting the server through Trove.")
 nova_rebooted = _step("nova_rebooted", "outcomes.Operation: what came of a reboot by Nova, behind Trove's back.")
 deleted = _step("deleted", "outcomes.Gone: what is left after the instance was deleted.")
+
+
+@pytest.fixture
+def series(walked: Road, request: pytest.FixtureRequest) -> Series:
+    """outcomes.Series: N launches of the image (--launches), in turns with another's, and the judgement."""
+    return _reach(lambda: request.config.stash[_KEY].series(walked.choice.name))
 
 
 # ---- reports

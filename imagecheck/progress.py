@@ -187,7 +187,32 @@ class Console:
             self._shown = ""
 
 
+class _Told(Phase):
+    """A phase of a thread that works beside others: it has no lines of its own, ``tell`` gets what it is doing."""
+
+    def __init__(self, title: str, tell: Callable[[str], None]) -> None:
+        super().__init__(title, _console, quiet=True)
+        self._tell = tell
+
+    def update(self, text: str) -> None:
+        """Tell it on."""
+        self.text = text
+        self._tell(text)
+
+
 _console = Console()
+_aside = threading.local()
+
+
+@contextmanager
+def aside(tell: Callable[[str], None]) -> Iterator[None]:
+    """Phases of this thread make no lines: ``tell`` gets their titles and texts. For work that runs several at once,
+    whose phases are not each other's parts."""
+    _aside.tell = tell
+    try:
+        yield
+    finally:
+        _aside.tell = None
 
 
 @contextmanager
@@ -196,6 +221,10 @@ def phase(title: str, *, quiet: bool = False) -> Iterator[Phase]:
 
     A ``quiet`` phase (a wait inside a named step) leaves no line of its own.
     """
+    if tell := getattr(_aside, "tell", None):
+        tell(title)
+        yield _Told(title, tell)
+        return
     under_way = _console.begin(title, quiet)
     failed = True
     try:

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from imagecheck import __version__, bare, broker, build, database, evidence, measure, operations, progress, service
+from imagecheck import __version__, bare, broker, build, evidence, measure, operations, progress, service
+from imagecheck.again import BOOT, LAUNCH, UNDONE, Again
 from imagecheck.bare import Ground
 from imagecheck.choice import Choice
 from imagecheck.cloud import cleanup, connection, glance, marks, nova
@@ -37,11 +38,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-BOOT = ("boot", ("server", "queue"))
-# Step -> what has to be removed before it can be tried again: its edges, and kinds of the ledger.
-UNDONE = {"Nova server": BOOT, "guest": BOOT, "guest agent": BOOT, "Trove instance": ("launch", ("instance",))}
-
-
 class Road:
     """One image's way. The methods are the steps; calling one walks as far as it needs."""
 
@@ -54,7 +50,6 @@ class Road:
         self.folder = folder
         self.run = marks.new_run(time.time())
         self.faults: list[Fault] = []
-        self.retries: list[Retry] = []
         self.measured: list[Measured] = []
         self.cells: list[Cell] = []  # of the injection matrix
         self.seconds: dict[str, float] = {}  # step -> its own time, without that of the steps it called for
@@ -69,6 +64,7 @@ class Road:
         self._broken: dict[str, ImagecheckError] = {}
         self._inner: list[float] = []
         self._tally = Tally()
+        self._again = Again()
         self._open = contextlib.ExitStack()
         self._edges = {"boot": collect.Edges(), "launch": collect.Edges()}
 
@@ -104,20 +100,17 @@ class Road:
             if self._inner:
                 self._inner[-1] += took
 
+    @property
+    def retries(self) -> list[Retry]:
+        """Steps that were tried a second time."""
+        return self._again.retries
+
     def _tried(self, step: str, make: Callable[[], T]) -> T:
-        """Once per run a second time, visibly, when a fault of the cloud may pass by itself."""
-        try:
-            return make()
-        except StepFailed as error:
-            if self.retries or step not in UNDONE or error.cause is None or not error.cause.retryable:
-                raise
-            progress.note(f"{step}: {error.sentence}: a fault of the cloud that may pass, once more")
+        def undo(error: StepFailed) -> None:
             self.boxes.first_try(step, error, self._made.get("cloud"))
-            self.retries.append(Retry(step, error.sentence, error.cause.id, passed=False))
             self._undo(*UNDONE[step])
-        made = make()
-        self.retries = [dataclasses.replace(one, passed=True) for one in self.retries]
-        return made
+
+        return self._again.tried(step, make, undo)
 
     def _undo(self, start: str, kinds: tuple[str, ...]) -> None:
         """Remove what a start has made, so that it can be made again."""
@@ -269,6 +262,15 @@ class Road:
             error = StepFailed("Nova server", "its server has been removed, no later check seemed to need it")
             self._broken |= {"Nova server": error, "guest": error}
 
+    def release(self) -> None:
+        """Remove bare boot and instance, also what a broken step left: what comes now has the hypervisor for itself."""
+        self.release_server()
+        if launch := self._made.pop("Trove instance", None):
+            launch.guest.forget()
+            self._broken["Trove instance"] = StepFailed("Trove instance", "it has been removed for the series")
+        ground = self.cloud()
+        cleanup.clean(ground.cloud, ground.ledger, only=(*BOOT[1], *LAUNCH[1]))
+
     # ---- Trove
 
     def version(self) -> Version:
@@ -280,7 +282,7 @@ class Road:
 
         def go() -> Launch:
             version, ground, edges = self.version(), self.cloud(), self._edges["launch"]
-            database.dialect(self.choice.definition.datastore.manager)  # before minutes are spent on a launch
+            service.answers(self.choice.definition)
             service.hand_over(ground, self.image_file(), yes=self._yes)
             self._asked = asked = service.ask(ground, version)
             shown = service.wait_healthy(ground, asked, edges)

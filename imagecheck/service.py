@@ -6,6 +6,7 @@ import configparser
 import contextlib
 import functools
 import secrets
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from imagecheck import build, database, waits
 from imagecheck.bare import CONF_D, Ground, watch_connected, watchdog
 from imagecheck.cloud import nova, trove
 from imagecheck.cloud.connection import Hiccup, Missing
+from imagecheck.definition import Definition
 from imagecheck.errors import StepFailed, UsageError
 from imagecheck.guest import ssh
 from imagecheck.imagefile import ImageFile
@@ -42,6 +44,11 @@ class Asked:
     accepted: float
 
 
+def answers(definition: Definition) -> None:
+    """UsageError where no client here speaks to that database: before minutes are spent on a launch."""
+    database.dialect(definition.datastore.manager)
+
+
 def hand_over(ground: Ground, file: ImageFile, *, yes: bool = False) -> None:
     """Put the database's container where a guest that pulls it at launch will look: into the site's own registry.
 
@@ -67,15 +74,19 @@ def register(ground: Ground, image: str) -> trove.Version:
     )
 
 
-def ask(ground: Ground, version: trove.Version) -> Asked:
-    """Create the instance as the ordinary project; on a cloud whose Trove uses volumes, with the smallest one."""
+def ask(ground: Ground, version: trove.Version, name: str = "") -> Asked:
+    """Create the instance as the ordinary project; on a cloud whose Trove uses volumes, with the smallest one.
+
+    ``name``: the run's, unless it makes several.
+    """
+    name = name or ground.run
     password = database.password()
 
     def create(volume_gib: int) -> tuple[str, float, float]:
         return trove.create(
             ground.cloud,
             ground.ledger,
-            name=ground.run,
+            name=name,
             version=version,
             flavor=ground.where.flavor.id,
             tenant_network=ground.where.tenant.id,
@@ -92,7 +103,7 @@ def ask(ground: Ground, version: trove.Version) -> Asked:
         if "volume" not in refused.sentence.lower() or "size" not in refused.sentence.lower():
             raise
         made = create(max(1, ground.definition.needs.ephemeral_gib))
-    return Asked(made[0], ground.run, version, password, made[1], made[2])
+    return Asked(made[0], name, version, password, made[1], made[2])
 
 
 def wait_healthy(ground: Ground, asked: Asked, edges: Edges) -> trove.Shown:
@@ -206,8 +217,10 @@ def _own_copy(key: Path, folder: Path) -> Path:
     """ssh refuses a key that others may read; the site's file is not ours to change."""
     copy = folder / "trove_key"
     if not copy.exists():
-        copy.touch(mode=0o600)
-        copy.write_bytes(key.read_bytes())
+        mine = folder / f"trove_key.{threading.get_ident()}"  # others may launch at the same time
+        mine.touch(mode=0o600)
+        mine.write_bytes(key.read_bytes())
+        mine.replace(copy)
     return copy
 
 

@@ -6,18 +6,19 @@ import contextlib
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, TextIO, cast
 
-from imagecheck import build, choice, injection, interrupts, outlets, progress, sandbox
+from imagecheck import build, choice, diff, injection, interrupts, judging, outlets, progress, sandbox
 from imagecheck.cloud import connection, marks, retry
 from imagecheck.cloud.preflight import preflight
 from imagecheck.definition import Definition
-from imagecheck.errors import NotReached, StepFailed
+from imagecheck.errors import ImagecheckError, NotReached, StepFailed, UsageError
 from imagecheck.kept import Keep
-from imagecheck.options import KEEP, expired
+from imagecheck.options import KEEP, Launches, expired
+from imagecheck.outcomes import Series
 from imagecheck.redact import learn_named
 from imagecheck.report import (
     Check,
@@ -25,6 +26,8 @@ from imagecheck.report import (
     fault_lines,
     properties,
     report_table,
+    series_properties,
+    series_table,
     timeline_lines,
     timings_table,
 )
@@ -32,6 +35,7 @@ from imagecheck.report.facts import Outcome
 from imagecheck.report.files import slug
 from imagecheck.report.terminal import clean
 from imagecheck.run import Road
+from imagecheck.series import walk as series_walk
 from imagecheck.site import Site
 
 
@@ -49,6 +53,7 @@ class _Image:
     choice: choice.Choice
     road: Road | None = None
     checks: dict[str, Check] | None = None
+    series: Series | None = None
 
 
 class Session:
@@ -67,6 +72,7 @@ class Session:
         sha256: str = "",
         keep: str = KEEP[0],
         keep_for: str = "2h",
+        launches: Launches | None = None,
     ) -> None:
         learn_named(os.environ)
         self._cloud, self._site_file, self._yes = cloud, site, yes
@@ -81,17 +87,23 @@ class Session:
         self._open = contextlib.ExitStack()
         self.told: list[dict[str, Any]] = []  # per image, JSON-able: lines for the terminal, properties for JUnit
         for named in images:
-            one = choice.image(named, datastore, sha256)
-            name, number = one.name, 2
-            while name in self._images:
-                name, number = f"{one.name}-{number}", number + 1
-            self._images[name] = _Image(one, checks={})
+            self._add(choice.image(named, datastore, sha256))
+        self.names = list(self._images)
+        """The images that are checked, in the order in which they were given."""
+        judging.check(launches)
+        self.launches = launches
+        self._against = ""
+        if launches and launches.against:
+            self._against = self._add(_other(launches.against, datastore))
         self._open.enter_context(outlets.guarded())
 
-    @property
-    def names(self) -> list[str]:
-        """The images in the order in which they were given."""
-        return list(self._images)
+    def _add(self, one: choice.Choice) -> str:
+        """The name that tells it from the others: of its road, its folder, its samples."""
+        name, number = one.name, 2
+        while name in self._images:
+            name, number = f"{one.name}-{number}", number + 1
+        self._images[name] = _Image(replace(one, name=name), checks={})
+        return name
 
     def definition(self, name: str) -> Definition:
         """What that image is said to be."""
@@ -104,12 +116,13 @@ class Session:
     def image_of(self, nodeid: str) -> str:
         """The image that a test id ("test_x[NAME-...]") belongs to; "" for other tests."""
         inside = f"-{nodeid.partition('[')[2].removesuffix(']')}-"
-        return max((name for name in self._images if f"-{name}-" in inside), key=len, default="")
+        return max((name for name in self.names if f"-{name}-" in inside), key=len, default="")
 
     def header(self) -> str:
         """One line for the top of the terminal."""
         where = self._site_file or self._cloud or os.environ.get("OS_CLOUD") or "sandbox"
-        return f"imagecheck: {', '.join(self.names)} on {where}; report: {self._report}"
+        against = f" against {self._against}" if self._against else ""
+        return f"imagecheck: {', '.join(self.names)}{against} on {where}; report: {self._report}"
 
     def progress_to(self, stream: Any) -> None:
         """Lead progress to ``stream`` until `end`."""
@@ -154,6 +167,27 @@ class Session:
                 shutil.rmtree(folder.path, ignore_errors=True)
             one.road = Road(one.choice, self.site, folder, release=self._release, yes=self._yes, keep=self._keep)
         return one.road
+
+    def enter(self, name: str) -> None:
+        """Reach the cloud for that image, and for the one that its series is compared with: nothing is made before."""
+        self.road(name).cloud()
+        if self._against and self.can_be_had(self._against):
+            self.road(self._against).cloud()
+
+    def series(self, name: str) -> Series:
+        """The series of that image, walked once, and judged."""
+        road, launches = self.road(name), self.launches
+        if launches is None:
+            raise UsageError("a series is asked for without --launches N")
+        others = [self.road(self._against)] if self._against else []
+
+        def walk() -> Series:
+            made = series_walk([road, *others], launches, release=self._release, yes=self._yes)
+            judged = replace(judging.judged(made, name, launches), changes=_changes([*others, road]))
+            self._images[name].series = judged
+            return judged
+
+        return road.step("series", walk)
 
     # ---- what became of the checks
 
@@ -228,7 +262,9 @@ class Session:
         run, checks = road.facts(), list((one.checks or {}).values())
         fault = road.faults[0] if road.faults else None
         table = report_table(run, checks, road.measured, fault)
-        road.folder.write_report(table | ({"injection": injection.as_json(road.cells)} if road.cells else {}))
+        table |= {"injection": injection.as_json(road.cells)} if road.cells else {}
+        table |= {"launches": series_table(one.series)} if one.series else {}
+        road.folder.write_report(table)
         if road.measured:
             road.folder.write_timings(timings_table(run, road.measured))
         width = max(60, min(120, shutil.get_terminal_size((100, 24)).columns))
@@ -240,6 +276,7 @@ class Session:
         )
         for measured in road.measured:
             lines += [*timeline_lines(measured, width=width, circumstances=circumstances), ""]
+        lines += judging.lines(one.series, width, circumstances) if one.series else []
         lines += [
             f"again     {one.step}: {one.sentence} ({one.cause}); the second time it "
             f"{'passed' if one.passed else 'failed too'}"
@@ -261,7 +298,27 @@ class Session:
         if road.boxes.saved:
             lines += [f"evidence  {road.folder.index}"]
         lines += [f"report    {road.folder.report}"]
-        self.told.append({"image": name, "lines": lines, "properties": properties(run, road.measured, road.faults)})
+        told = properties(run, road.measured, road.faults) + (series_properties(one.series) if one.series else [])
+        self.told.append({"image": name, "lines": lines, "properties": told})
+
+
+def _other(named: str, datastore: str) -> choice.Choice:
+    try:
+        return choice.image(named, datastore)
+    except UsageError as error:
+        raise UsageError(str(error).replace(f"--image {named}", f"--against {named}", 1)) from error
+
+
+def _changes(roads: Sequence[Road]) -> dict[str, Any] | None:
+    """What changed from the first image to the second; None of one, and where an image cannot be looked into."""
+    if len(roads) < 2:
+        return None
+    try:
+        with progress.phase("what changed between the images"):
+            return diff.as_json(diff.compare(*(diff.of_image(road.image_file()) for road in roads[:2])))
+    except ImagecheckError as error:
+        progress.note(f"not compared: {error}")
+        return None
 
 
 def _cause(report: Report, error: BaseException | None) -> str:

@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -71,6 +71,20 @@ def connect(site: Site, tally: retry.Tally | None = None) -> Cloud:
         return Cloud(
             site, admin, tenant, trove_client(admin, site.cloud), trove_client(tenant, site.tenant_cloud), tally
         )
+
+
+def apart(cloud: Cloud) -> Cloud:
+    """The same cloud for another thread: with the same logins, but with Trove clients of its own.
+
+    Sessions may be shared (keystoneauth1/identity/base.py, get_access: "to make calls from many threads");
+    troveclient's managers keep an open file in an attribute while they list or create (troveclient/base.py,
+    completion_cache), which the next thread would close.
+    """
+    return replace(
+        cloud,
+        trove_admin=trove_client(cloud.admin, cloud.site.cloud),
+        trove_tenant=trove_client(cloud.tenant, cloud.site.tenant_cloud),
+    )
 
 
 def settings(site: Site, entry: str) -> tuple[openstack.config.OpenStackConfig, str]:

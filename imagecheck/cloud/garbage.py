@@ -61,25 +61,26 @@ def run_of(found: Found, instances: Mapping[str, str] = _NONE) -> str:
     proof = PROOFS.get(found.kind)
     run = proof(found, instances) if proof else ""
     # Whatever else it carries must not name another run.
-    others = {found.carried.get(key, run) for key in (marks.TAG, marks.RUN)}
-    others |= {tag for tag in found.tags if marks.began(tag)}
+    carried = [found.carried[key] for key in (marks.TAG, marks.RUN) if key in found.carried]
+    named = carried + [tag for tag in found.tags if marks.run_of_name(tag)]
+    others = {marks.run_of_name(value) or value for value in named}
     return run if run and marks.began(run) and others <= {run} else ""
 
 
 def _by_name(found: Found, _: Mapping[str, str]) -> str:
-    return found.name if marks.run_in(found.name) == found.name else ""
+    return marks.run_of_name(found.name)
 
 
 def _by_metadata(found: Found, _: Mapping[str, str]) -> str:
     if INSTANCE in found.carried:  # Trove's own: it names its server as its owner named the instance
         return _by_name(found, _NONE) if marks.TAG not in found.carried else ""
     run = marks.run_in(found.name)
-    return run if found.carried.get(marks.TAG) == run else ""
+    return run if marks.run_of_name(found.carried.get(marks.TAG, "")) == run else ""
 
 
 def _by_property(found: Found, _: Mapping[str, str]) -> str:
     run = marks.run_in(found.name)
-    return run if found.carried.get(marks.RUN) == run else ""
+    return run if marks.run_of_name(found.carried.get(marks.RUN, "")) == run else ""
 
 
 def _by_description(found: Found, instances: Mapping[str, str]) -> str:

@@ -46,6 +46,12 @@ def run_in(name: str) -> str:
     return matched[0]
 
 
+def run_of_name(name: str) -> str:
+    """The run whose name is ``name``, or that of one start of its series (RUN-7, RUN-w2); "" where there is none."""
+    run = run_in(name)
+    return run if run and re.fullmatch(r"(?:-w?\d{1,6})?", name[len(run) :], re.ASCII) else ""
+
+
 def stamp(moment: float) -> str:
     """Epoch seconds as they are written on things."""
     return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%dT%H:%M:%SZ}"

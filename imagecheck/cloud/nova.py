@@ -176,6 +176,12 @@ def find(cloud: Cloud, name: str) -> list[Server]:
         return [_server(server) for server in found if server.name == name]
 
 
+def named(cloud: Cloud, prefix: str) -> dict[str, Server]:
+    """The servers of the own project whose names begin with ``prefix``, by id."""
+    with asking(STEP, "list servers"):
+        return {str(one.id): _server(one) for one in cloud.admin.compute.servers(name=f"^{prefix}")}
+
+
 def wait_active(
     cloud: Cloud,
     server_id: str,
@@ -272,6 +278,24 @@ def switched_off(cloud: Cloud, server_id: str) -> str:
     except (Hiccup, Missing):
         return ""
     return ""
+
+
+def room(cloud: Cloud) -> int | None:
+    """How many more servers the own project's quota has room for; None where it has no limit."""
+    with asking(STEP, "show the project's limits"):
+        limits = cloud.admin.compute.get_limits().absolute
+    most = int(limits.instances if limits.instances is not None else -1)
+    return None if most < 0 else max(0, most - int(limits.instances_used or 0))
+
+
+def compute_hosts(cloud: Cloud) -> list[str]:
+    """ "ZONE:HOST" of each nova-compute that is up and enabled: what a server's availability_zone may name to be put
+    there (Nova API guide, "Availability zones"; os_compute_api:servers:create:forced_host, administrators)."""
+    with asking(STEP, "list compute services"):
+        found = cloud.admin.compute.services(binary="nova-compute")
+        return sorted(
+            f"{one.availability_zone}:{one.host}" for one in found if (one.state, one.status) == ("up", "enabled")
+        )
 
 
 def hypervisor(cloud: Cloud, server: Server) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from imagecheck.report.files import Folder
 from imagecheck.report.junit import properties
 from imagecheck.report.page import index_page, node_page
 from imagecheck.report.schema import SCHEMA, report_table, timings_table
+from imagecheck.report.series import series_properties, series_table
 from imagecheck.report.terminal import fault_lines, timeline_lines
 
 __all__ = [
@@ -25,6 +26,8 @@ __all__ = [
     "node_page",
     "properties",
     "report_table",
+    "series_properties",
+    "series_table",
     "timeline_lines",
     "timings_table",
 ]

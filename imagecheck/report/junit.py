@@ -22,11 +22,11 @@ def properties(run: Run, measured: Iterable[Measured] = (), faults: Iterable[Fau
         ("acceleration", run.acceleration or "unknown"),
         ("retried", str(len(run.retries))),
     ]
-    pairs += [(f"step.{_key(step)}.seconds", f"{seconds:.3f}") for step, seconds in run.steps.items()]
+    pairs += [(f"step.{as_key(step)}.seconds", f"{seconds:.3f}") for step, seconds in run.steps.items()]
     for one in measured:
         pairs.append((f"{one.kind}.seconds", f"{one.timeline.seconds:.3f}"))
         for phase in one.timeline.phases:
-            key = f"{one.kind}.{_key(phase.name)}"
+            key = f"{one.kind}.{as_key(phase.name)}"
             pairs.append((f"{key}.seconds", f"{phase.seconds:.3f}"))
             pairs.append((f"{key}.uncertainty", f"{phase.uncertainty:.3f}"))
         pairs += [(f"{one.kind}.missing.{event}", reason) for event, reason in one.timeline.missing.items()]
@@ -39,5 +39,6 @@ def properties(run: Run, measured: Iterable[Measured] = (), faults: Iterable[Fau
     return [(name, clean(value)) for name, value in pairs]
 
 
-def _key(name: str) -> str:
+def as_key(name: str) -> str:
+    """``name`` as a part of a property's name."""
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")

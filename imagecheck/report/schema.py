@@ -26,7 +26,7 @@ def timings_table(run: Run, measured: Iterable[Measured]) -> dict[str, Any]:
     All times are seconds; those of events are since the epoch on their own clock, ``start`` of a phase is since
     the origin of its timeline.
     """
-    table: dict[str, Any] = _safe({"schema": SCHEMA, **_head(run), "starts": {m.kind: _start(m) for m in measured}})
+    table: dict[str, Any] = safe({"schema": SCHEMA, **_head(run), "starts": {m.kind: _start(m) for m in measured}})
     return table
 
 
@@ -41,7 +41,7 @@ def report_table(
     known = counts.get("known", 0) > 0
     bad = (fault is not None and not known) or counts.get("failed", 0) > 0 or counts.get("error", 0) > 0
     passed = "flaky" if run.retries else "passed"
-    table: dict[str, Any] = _safe(
+    table: dict[str, Any] = safe(
         {
             "schema": SCHEMA,
             **_head(run),
@@ -151,14 +151,14 @@ def _round(seconds: float) -> float:
     return round(seconds, 6)  # microseconds: finer than any source
 
 
-def _safe(value: Any) -> Any:  # JSON in, JSON out
+def safe(value: Any) -> Any:  # JSON in, JSON out
     """Redacted, and JSON as every reader understands it: NaN and infinity become null."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {redact(str(key)): _safe(item) for key, item in value.items()}
+        return {redact(str(key)): safe(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_safe(item) for item in value]
+        return [safe(item) for item in value]
     return value

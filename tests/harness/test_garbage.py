@@ -13,7 +13,10 @@ from imagecheck.cloud.inventory import LISTS
 
 NOW = 1_800_000_000.0
 OLD = NOW - 30 * 86400
-RUN, OTHER = marks.new_run(OLD), marks.new_run(OLD + 5)
+# The same in every worker of pytest-xdist: they are in the tests' ids.
+RUN, OTHER, THIRD = (
+    f"{marks.new_run(OLD + later)[:-6]}{digits}" for later, digits in ((0, "a1b2c3"), (5, "d4e5f6"), (9, "070809"))
+)
 DEAD = {RUN: Known(RUN, alive=False)}
 
 
@@ -182,7 +185,7 @@ def test_what_is_not_proven_ours_stays(found):
 # ---- whatever else
 
 words = st.text(string.ascii_letters + string.digits + "-_ ./:=é", max_size=40)
-runs = st.sampled_from([RUN, OTHER, marks.new_run(OLD + 9)])
+runs = st.sampled_from([RUN, OTHER, THIRD])
 wild = st.builds(
     Found,
     st.sampled_from([*garbage.PROOFS, "datastore", "flavor", "network", "subnet", "router", "server_group"]),

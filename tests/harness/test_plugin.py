@@ -2,7 +2,7 @@
 
 import pytest
 
-from imagecheck import choice, mirror, sandbox
+from imagecheck import choice, mirror, paths, sandbox
 from imagecheck.errors import StepFailed
 from imagecheck.run import Road
 
@@ -97,6 +97,14 @@ def test_image_with_paths_runs_only_those(pytester, run, raw):
         (["--image", "mariadb-debian", "--site", "none.toml"], "*none.toml*"),
         (["--image", "mariadb-debian", "--cloud", "nowhere"], "*no entry 'nowhere'*"),
         (["--image", "mariadb-debian", "--keep-for", "long"], "*--keep-for long: is no length of time*"),
+        (["--image", "mariadb-debian", "--launches", "0"], "*--launches 0: a series has at least one launch*"),
+        (["--image", "mariadb-debian", "--against", "mariadb-debian"], "*--against*give --launches N with it*"),
+        (["--image", "mariadb-debian", "--concurrency", "2"], "*--concurrency*give --launches N with it*"),
+        (
+            ["--image", "mariadb-debian", "--launches", "2", "--against", "debain"],
+            "*--against debain: there is no such*",
+        ),
+        (["--launches", "2"], "*name one with --image*"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_4(pytester, run, arguments, sentence):
@@ -249,6 +257,58 @@ def test_what_only_a_release_needs_waits_for_qualify(pytester, run, raw):
     here = ["--image", raw, "--datastore", "mariadb:11.8", "test_what_only_a_release_needs_waits_for_qualify.py"]
     run(*here).assert_outcomes(passed=1, deselected=1)
     run(*here, "--qualify").assert_outcomes(passed=2)
+
+
+def test_a_series_is_collected_with_launches_only_and_comes_last(run, raw):
+    here = ["--image", raw, "--datastore", "mariadb:11.8", "--collect-only", "-q"]
+    without = run(*here).stdout.str()
+    assert "test_launches.py" not in without
+    lines = [line for line in run(*here, "--launches", "3").stdout.lines if "::" in line]
+    assert all("test_launches.py" in line for line in lines[-3:])
+    assert not any("test_launches.py" in line for line in lines[:-3])
+
+
+def test_a_series_goes_alone(run, raw):
+    done = run("--image", raw, "--datastore", "mariadb:11.8", "--launches", "3", "-n", "2")
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    done.stderr.fnmatch_lines(["*--launches measures on a cloud that it has for itself: leave -n out*"])
+
+
+def test_the_other_image_of_a_series_is_not_checked(pytester, run, raw):
+    pytester.makepyfile(
+        """
+        def test_image(image_file): pass
+        def test_series(series): assert series == "walked"
+        """
+    )
+    done = run("--image", raw, "--datastore", "mariadb:11.8", "--launches", "2", "--against", raw, "--collect-only",
+               "-q", "test_the_other_image_of_a_series_is_not_checked.py")  # fmt: skip
+    assert [line.partition("::")[2] for line in done.stdout.lines if "::" in line] == [
+        "test_image[small]", "test_series[small]",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("verdict", "outcome"),
+    [("PASS", "passed"), ("IMPROVED", "passed"), ("REGRESSED", "failed"), ("INCOMPARABLE", "failed"),
+     ("INSUFFICIENT", "skipped")],
+)  # fmt: skip
+def test_only_a_regression_and_what_cannot_be_compared_fail_the_gate(pytester, run, raw, monkeypatch, verdict, outcome):
+    text = (paths.shipped("suite") / "test_launches.py").read_text(encoding="utf-8")
+    pytester.makepyfile(
+        text
+        + f"""
+from types import SimpleNamespace
+@pytest.fixture
+def series():
+    judged = SimpleNamespace(verdict="{verdict}", sentence="the numbers", more=7)
+    return SimpleNamespace(failed=[], stopped="", samples=(1,), planned=1, judgement=judged, baseline=None)
+"""
+    )
+    done = run("-rs", "-k", "other_image", "test_only_a_regression_and_what_cannot_be_compared_fail_the_gate.py")
+    done.assert_outcomes(**{outcome: 1}, deselected=2)
+    if outcome == "skipped":
+        done.stdout.fnmatch_lines(["*needs 7 more launches of each image: the numbers*"])
 
 
 def test_a_wrong_digest_is_a_usage_error_that_names_both(pytester, run, raw):

@@ -162,3 +162,15 @@ def test_an_exception_passes_through_a_phase():
     with progress.to(stream), pytest.raises(ValueError, match="x"), progress.phase("boot"):
         raise ValueError("x")
     assert "failed after" in stream.getvalue()
+
+
+def test_work_beside_others_makes_no_lines_of_its_own_and_tells_what_it_does():
+    stream, told = io.StringIO(), []
+    with progress.to(stream), progress.phase("the whole"):
+        with progress.aside(told.append), progress.phase("one of many") as inner:
+            inner.update("BUILD")
+        with progress.phase("after it"):
+            pass
+    assert told == ["one of many", "BUILD"]
+    assert "one of many" not in stream.getvalue()
+    assert "after it" in stream.getvalue()
