@@ -368,6 +368,7 @@ class Road:
             sandbox=site.sandbox if site else False,
             version=__version__,
             started=self._began,
+            ended=time.time(),
             steps=dict(self.seconds),
             retries=tuple(self.retries),
         )

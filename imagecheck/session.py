@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 from collections.abc import Sequence
@@ -178,6 +179,8 @@ class Session:
         # A step that broke for this check has saved its evidence already.
         if report.outcome == "failed" and one.road is not None and not one.road.boxes.of(one.road.boxes.node):
             one.road.check_failed(check, sentence, cause)
+        if one.road is not None and (saved := one.road.boxes.of(one.road.boxes.node)):
+            one.checks[check] = dataclasses.replace(one.checks[check], evidence=Path(saved).name)
 
     # ---- the end
 

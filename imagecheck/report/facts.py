@@ -36,6 +36,7 @@ class Run:
     sandbox: bool = False
     version: str = ""  # imagecheck's own
     started: float = 0.0  # seconds since the epoch, harness
+    ended: float = 0.0  # the same
     steps: Mapping[str, float] = field(default_factory=dict)  # step of the road -> seconds, in order
     retries: tuple[Retry, ...] = ()
 
@@ -65,6 +66,7 @@ class Check:
     outcome: Outcome
     seconds: float
     cause: str = ""
+    evidence: str = ""  # name of the folder beside report.json
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 from imagecheck.errors import Cause
 from imagecheck.launch import Event, Offset, Phase
+from imagecheck.launch.judgement import Judgement, Summary
 from imagecheck.redact import redact
 from imagecheck.report.facts import Check, Fault, Measured, Run
 
@@ -57,6 +58,7 @@ def report_table(
                     "outcome": check.outcome,
                     "seconds": _round(check.seconds),
                     "cause": check.cause,
+                    "evidence": check.evidence,
                 }
                 for check in checks
             ],
@@ -68,10 +70,26 @@ def report_table(
     return table
 
 
+def launches_table(
+    summaries: Iterable[Summary], judgement: Judgement | None = None, changes: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """`launches` of report.json: what a judge says of each series and of A against B, and ``changes`` between their
+    images (diff.as_json). Seconds; an infinite one, where too many failed or too few were there, is null."""
+    table: dict[str, Any] = _safe(
+        {
+            "summaries": [dataclasses.asdict(one) for one in summaries],
+            "judgement": None if judgement is None else dataclasses.asdict(judgement),
+            "changes": changes,
+        }
+    )
+    return table
+
+
 def _head(run: Run) -> dict[str, Any]:
     return {
         "imagecheck": run.version,
-        "started": datetime.fromtimestamp(run.started, UTC).isoformat(timespec="seconds") if run.started else None,
+        "started": _moment(run.started),
+        "ended": _moment(run.ended),
         "image": {"name": run.image, "sha256": run.image_sha256},
         "datastore": run.datastore,
         "release": run.release,
@@ -79,6 +97,10 @@ def _head(run: Run) -> dict[str, Any]:
         "cloud": run.cloud,
         "sandbox": run.sandbox,
     }
+
+
+def _moment(seconds: float) -> str | None:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds") if seconds else None
 
 
 def _start(one: Measured) -> dict[str, Any]:
