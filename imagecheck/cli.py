@@ -67,6 +67,11 @@ def _parser() -> argparse.ArgumentParser:
     diff.add_argument("b", help="the other one")
     diff.add_argument("--json", action="store_true", help="for programs")
     diff.set_defaults(command=_diff)
+    report = commands.add_parser("report", help="make report.html anew from the files beside it")
+    report.add_argument(
+        "folder", nargs="?", default="report", help="report/IMAGE, or the folder of several (default: %(default)s)"
+    )
+    report.set_defaults(command=_report)
     new = commands.add_parser("new-datastore", help="write element, definition and checks of a new datastore")
     new.add_argument("name", help="the datastore's name, in lower case")
     new.add_argument("--into", default=".", help="the folder that gets elements/, images/ and checks/ (default: here)")
@@ -122,6 +127,14 @@ def _diff(options: argparse.Namespace) -> int:
     found = diff.compare(*(diff.of_image(choice.file_of(one)) for one in (options.a, options.b)))
     width = shutil.get_terminal_size((100, 24)).columns
     print(json.dumps(diff.as_json(found), indent=1) if options.json else "\n".join(diff.lines(found, width)))
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from imagecheck.report import folders, html
+
+    for folder in folders(Path(options.folder)):
+        print(folder.write_page(html.page(*folder.documents())))
     return 0
 
 

@@ -22,6 +22,7 @@ from imagecheck.report import (
     Check,
     Folder,
     fault_lines,
+    html,
     properties,
     report_table,
     timeline_lines,
@@ -217,10 +218,11 @@ class Session:
     def _tell(self, name: str, one: _Image, road: Road, left: Sequence[str]) -> None:
         run, checks = road.facts(), list((one.checks or {}).values())
         fault = road.faults[0] if road.faults else None
-        table = report_table(run, checks, road.measured, fault)
+        table = report_table(run, checks, road.measured, fault, accounting=road.accounting, left=left)
         road.folder.write_report(table | ({"injection": injection.as_json(road.cells)} if road.cells else {}))
         if road.measured:
             road.folder.write_timings(timings_table(run, road.measured))
+        road.folder.write_page(html.page(*road.folder.documents()))
         width = max(60, min(120, shutil.get_terminal_size((100, 24)).columns))
         lines: list[str] = []
         for one_fault in road.faults:
@@ -247,7 +249,7 @@ class Session:
             lines += [f"sandbox   {self._release} stays up for the next run; `imagecheck sandbox down` stops it"]
         if road.boxes.saved:
             lines += [f"evidence  {road.folder.index}"]
-        lines += [f"report    {road.folder.report}"]
+        lines += [f"report    {road.folder.page}"]
         self.told.append({"image": name, "lines": lines, "properties": properties(run, road.measured, road.faults)})
 
 

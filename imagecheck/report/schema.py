@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,9 +32,18 @@ def timings_table(run: Run, measured: Iterable[Measured]) -> dict[str, Any]:
 
 
 def report_table(
-    run: Run, checks: Iterable[Check], measured: Iterable[Measured] = (), fault: Fault | None = None
+    run: Run,
+    checks: Iterable[Check],
+    measured: Iterable[Measured] = (),
+    fault: Fault | None = None,
+    *,
+    accounting: str = "",
+    left: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """report.json: each check with its sentence and outcome, and where the road broke if it did."""
+    """report.json: each check with its sentence and outcome, and where the road broke if it did.
+
+    ``accounting`` says what was made in the cloud and removed, ``left`` what is still there, a line each.
+    """
     checks = list(checks)
     counts: dict[str, int] = {}
     for check in checks:
@@ -65,6 +74,8 @@ def report_table(
             "retried": [dataclasses.asdict(retry) for retry in run.retries],
             "seconds": {one.kind: _round(one.timeline.seconds) for one in measured},
             "fault": None if fault is None else _fault(fault),
+            "accounting": accounting,
+            "left": list(left),
         }
     )
     return table

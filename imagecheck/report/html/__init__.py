@@ -20,12 +20,10 @@ def page(report: Mapping[str, Any], timings: Mapping[str, Any] | None = None, sa
     """
     told, times = Told(dict(report), "report.json"), Told(dict(timings or {}), "timings.json")
     series_of = told.at("launches")
-    measured = launches.measured(times)
     emulated = "tcg" in (told.text("acceleration"), times.text("acceleration"))
-    circumstances = [f'<p class="note">{top.EMULATED}</p>'] if emulated else []
     sections = [
         ("failures", "What failed", checks.failures(told)),
-        ("launch", "Where the time went", [*circumstances, *measured] if measured else []),
+        ("launch", "Where the time went", launches.measured(times)),
         ("against", "A against B", series.against(series_of)),
         ("series", "All launches", [*series.distributions(series_of, samples), *launches.telling(samples)]),
         ("checks", "Checks", checks.by_stage(told)),
@@ -33,9 +31,9 @@ def page(report: Mapping[str, Any], timings: Mapping[str, Any] | None = None, sa
         ("steps", "Steps of this run", checks.steps(told)),
     ]
     sections = [section for section in sections if section[2]]
-    if not measured and (series_of or samples):
-        circumstances_at = next(parts for name, _, parts in sections if name in ("against", "series"))
-        circumstances_at[:0] = circumstances
+    timed = next((inner for name, _, inner in sections if name in ("launch", "against", "series")), None)
+    if timed and emulated:
+        timed.insert(0, f'<p class="note">{top.EMULATED}</p>')
     links = "".join(f'<a href="#{name}">{title}</a>' for name, title, _ in sections)
     parts = [draw.pattern(), "<header>", *top.heading(told)]
     parts += [f'<nav aria-label="parts of this page">{links}</nav>' if links else "", "</header>", "<main>"]

@@ -45,9 +45,11 @@ def by_stage(report: Told) -> list[str]:
         seconds = sum(check.seconds("seconds") for check in mine)
         opened = " open" if any(word in _BAD for word in outcomes) else ""
         parts.append(
-            f"<details{opened}><summary><strong>{text(stage) or 'no stage'}</strong>: {counts}, {seconds:.1f} s</summary>"
+            f"<details{opened}><summary><strong>{text(stage) or 'no stage'}</strong>: {counts}, {seconds:.1f} s"
+            "</summary>"
             '<table class="checks"><thead><tr><th scope="col">outcome</th><th scope="col">check</th>'
-            f'<th scope="col" class="n">seconds</th></tr></thead><tbody>{"".join(map(_row, mine))}</tbody></table></details>'
+            f'<th scope="col" class="n">seconds</th></tr></thead><tbody>{"".join(map(_row, mine))}</tbody></table>'
+            "</details>"
         )
     return parts
 

@@ -17,6 +17,8 @@ _TICKS = 5  # at most this many steps on an axis: their words have to fit 300 pi
 _COLUMNS = 96  # places for dots on an axis
 _STACK = 110.0  # pixels that dots may stand high
 _DOT = 2.6  # pixels, radius
+_LARGE = 4.0  # the same, where there are few
+_FEW = 40
 
 
 @dataclass(frozen=True)
@@ -132,10 +134,11 @@ def dots(
         column = round(scale.at(value) / 100 * _COLUMNS)
         placed.append((scale.at(value), piles[column]))
         piles[column] += 1
-    step = min(2 * _DOT, _STACK / max(piles.values(), default=1))
-    tall = 14 + max(piles.values(), default=0) * step + (14 if failed else 0)
-    ground = tall - 6 - (14 if failed else 0)
-    shapes = _grid(scale, tall)
+    radius = _LARGE if len(values) <= _FEW else _DOT
+    step = min(2 * radius, _STACK / max(piles.values(), default=1))
+    tall = 18 + max(piles.values(), default=0) * step + (14 if failed else 0)
+    ground = tall - 8 - (14 if failed else 0)
+    shapes = _grid(scale, tall) + _line(scale, scale.low, scale.high, ground + radius + 1, "base")
     if median is not None:
         if low is not None or high is not None:
             left = scale.low if low is None else low
@@ -143,7 +146,7 @@ def dots(
             shapes += _rect(scale, left, right, 0, tall, "range")
         shapes += _upright(scale, median, 0, tall, "median")
     shapes += "".join(
-        f'<circle class="dot" cx="{x:.2f}%" cy="{ground - number * step:.1f}" r="{_DOT}"/>' for x, number in placed
+        f'<circle class="dot" cx="{x:.2f}%" cy="{ground - number * step:.1f}" r="{radius}"/>' for x, number in placed
     )
     for value in failed:
         x = f"{scale.at(value):.2f}%"

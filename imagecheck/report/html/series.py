@@ -24,12 +24,9 @@ def distributions(launches: Told, samples: Sequence[Sample]) -> list[str]:
         mine = [one for one in samples if one.kind == kind]
         completed = [one.seconds for one in mine if one.completed]
         scale = draw.around(completed or [one.seconds for one in mine])
+        parts += [_legend(), draw.axis(scale)]
         for label in dict.fromkeys(one.label for one in mine):
             parts.append(_figure(label, [one for one in mine if one.label == label], told.get(label), scale))
-    if samples:
-        keys = (("dot", "a launch"), ("median", "median with its interval"), ("cross", "failed, at the earliest"))
-        words = "".join(f"<span>{draw.key(kind)}{word}</span>" for kind, word in keys)
-        parts.append(f'<p class="legend">{words}</p>')
     return parts
 
 
@@ -59,6 +56,11 @@ def _figures(summaries: Sequence[Told]) -> str:
     )
 
 
+def _legend() -> str:
+    keys = (("dot", "a launch"), ("median", "median with its interval"), ("cross", "failed, at the earliest"))
+    return f'<p class="legend">{"".join(f"<span>{draw.key(kind)}{word}</span>" for kind, word in keys)}</p>'
+
+
 def _figure(label: str, samples: Sequence[Sample], summary: Told | None, scale: Scale) -> str:
     completed = [one.seconds for one in samples if one.completed]
     failed = [one.seconds for one in samples if not one.completed]
@@ -74,7 +76,7 @@ def _figure(label: str, samples: Sequence[Sample], summary: Told | None, scale: 
     if failed:
         word += f"; {len(failed)} failed"
     picture = draw.dots(scale, completed, failed, median, low, high, word)
-    return f'<figure class="series"><figcaption>{text(label)}</figcaption>{draw.axis(scale)}{picture}</figure>'
+    return f'<figure class="series"><figcaption>{text(label)}</figcaption>{picture}</figure>'
 
 
 def against(launches: Told) -> list[str]:
@@ -168,11 +170,11 @@ def _table(changes: Sequence[diff.Change], title: str) -> str:
         before, after = (text(diff.shown(value, title)) for value in (one.before, one.after))
         grown = f'<span class="word">{_percent(one.percent)}</span>' if title == diff.SIZES and one.percent else ""
         rows.append(
-            f'<tr class="change"><th scope="row"><code>{text(one.name)}</code>{grown}</th><td>{before or one.kind}</td>'
+            f'<tr><th scope="row"><code>{text(one.name)}</code>{grown}</th><td>{before or one.kind}</td>'
             f"<td>{after or one.kind}</td></tr>"
         )
     head = '<th scope="col">what</th><th scope="col">A</th><th scope="col">B</th>'
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return f'<table class="changes"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
 
 
 def _size_against_time(sizes: Sequence[diff.Change], difference: Told) -> str:
@@ -206,4 +208,4 @@ def _percent(value: float | None) -> str:
 def _span(interval: Told) -> str:
     low, high, confidence = (interval.number(key) for key in ("low", "high", "confidence"))
     ends = " to ".join("?" if end is None else f"{end:.1f}" for end in (low, high))
-    return f"{ends} s" + (f" ({100 * confidence:.1f} %)" if confidence else "")
+    return f"{ends} s".replace("-", "−") + (f" ({100 * confidence:.1f} %)" if confidence else "")

@@ -42,7 +42,8 @@ td.n, th.n { text-align: right; white-space: nowrap; overflow-wrap: normal; }
 svg { display: block; width: 100%; overflow: visible; }
 svg.defs { position: absolute; width: 0; height: 0; }
 svg.key { display: inline-block; width: 1.4rem; height: .8rem; margin: 0 .3rem 0 0; vertical-align: -.05rem; }
-.legend { display: flex; flex-wrap: wrap; gap: .1rem 1.2rem; color: var(--soft); font-size: .9rem; margin: .2rem 0 .4rem; }
+.legend { display: flex; flex-wrap: wrap; gap: .1rem 1.2rem; color: var(--soft); font-size: .9rem;
+  margin: .2rem 0 .4rem; }
 .grid { stroke: var(--grid); }
 .tick { fill: var(--soft); font-size: .75rem; }
 .work { fill: var(--work); }
@@ -58,18 +59,21 @@ svg.key { display: inline-block; width: 1.4rem; height: .8rem; margin: 0 .3rem 0
 .cross { stroke: var(--bad); stroke-width: 1.6; }
 .range { fill: var(--ink); fill-opacity: .13; }
 .median { stroke: var(--ink); stroke-width: 2; }
-.series { margin: .8rem 0 0; }
+.base { stroke: var(--line); }
+.series { margin: .4rem 0 .9rem; }
 .series figcaption { font-weight: 600; }
 .steps { max-width: 46rem; }
+dl.facts .digest { grid-column: 1 / -1; }
 details { border-bottom: 1px solid var(--line); }
 details > summary { padding: .4rem 0; cursor: pointer; }
 details > :not(summary) { margin-bottom: .8rem; }
 details > table { margin-left: 1.1rem; width: calc(100% - 1.1rem); }
-.outcome { white-space: nowrap; }
+.outcome { white-space: nowrap; width: 7rem; }
 .two { display: grid; gap: 0 2.5rem; }
 .two > * { min-width: 0; }
-.scroll { overflow-x: auto; }
-.change code { white-space: pre-wrap; }
+.scroll { overflow-x: auto; margin: .6rem 0; }
+.scroll table { min-width: 40rem; }
+table.changes { table-layout: fixed; }
 @media (min-width: 64rem) { .two { grid-template-columns: 3fr 2fr; } .two .draw { width: 34%; } }
 @media (max-width: 40rem) {
   h1 { font-size: 1.3rem; }

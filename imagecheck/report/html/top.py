@@ -61,13 +61,17 @@ def heading(report: Told) -> list[str]:
 
 def fault_of(told: Told) -> Fault:
     """As the run had it."""
-    known = told.at("known")
-    cause = None
+    known, cause = told.at("known"), None
     if known:
-        keys = ("id", "stage", "class", "confidence", "sentence", "remedy", "source", "seen", "where")
-        cause = Cause(*(known.text(key) for key in keys), also=tuple(known.texts("also")))
-    keys = ("step", "sentence", "seen", "remedy", "evidence", "cause")
-    return Fault(*(told.text(key) for key in keys), known=cause)
+        cause = Cause(
+            known.text("id"), known.text("stage"), known.text("class"), known.text("confidence"),
+            known.text("sentence"), known.text("remedy"), known.text("source"), known.text("seen"),
+            known.text("where"), also=tuple(known.texts("also")),
+        )  # fmt: skip
+    return Fault(
+        told.text("step"), told.text("sentence"), told.text("seen"), told.text("remedy"), told.text("evidence"),
+        told.text("cause"), cause,
+    )  # fmt: skip
 
 
 def folder_name(path: str) -> str:
@@ -108,14 +112,11 @@ def _facts(report: Told) -> str:
         ("started", moment(started) if started is not None else report.text("started")),
         ("took", _long(ended - started) if started is not None and ended is not None else ""),
         ("imagecheck", report.text("imagecheck")),
-        ("sha256 of the file", report.at("image").text("sha256")),
     ]
-    said = "".join(f"<div><dt>{label}</dt><dd>{_value(label, value)}</dd></div>" for label, value in rows if value)
+    said = "".join(f"<div><dt>{label}</dt><dd>{text(value)}</dd></div>" for label, value in rows if value)
+    if digest := report.at("image").text("sha256"):
+        said += f'<div class="digest"><dt>sha256 of the file</dt><dd><code>{text(digest)}</code></dd></div>'
     return f'<dl class="facts">{said}</dl>'
-
-
-def _value(label: str, value: str) -> str:
-    return f"<code>{text(value)}</code>" if label.startswith("sha256") else text(value)
 
 
 def _when(iso: str) -> float | None:
