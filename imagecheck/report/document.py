@@ -68,7 +68,8 @@ def text(raw: str) -> str:
 
 def link(*names: str) -> str:
     """A relative address of what lies below this page's folder; its parts are names, none leads anywhere else."""
-    return "/".join("_" if name in ("", ".", "..") else quote(name, safe="", errors="replace") for name in names)
+    plain = (re.sub(r"[/\\]", "_", name).lstrip(".") or "_" for name in names)
+    return "/".join(quote(name, safe="", errors="replace") for name in plain)
 
 
 def moment(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 from collections.abc import Iterator
@@ -70,14 +71,14 @@ def checks(*, failed: bool) -> Iterator[Check]:
                 f"test_{stage}_{number}[mariadb-debian]", f"The {stage} promise number {number} holds, said in full.",
                 stage, "passed", 0.1 * number,
             )  # fmt: skip
-    yield Check("test_hostnic[mariadb-debian]", "A container has its own port.", "service", "skipped", 0.0, "no hostnic")
+    yield Check("test_hostnic[mariadb-debian]", "A container has a port.", "service", "skipped", 0.0, "no hostnic")
     if failed:
         folder = "test-boot.py-test-agent-runs"
         yield Check(
             "test_agent_runs[mariadb-debian]", "The guest agent's unit is active and running.", "boot", "error", 30.0,
             FAULT.sentence, folder,
         )  # fmt: skip
-        yield Check("test_sql[mariadb-debian]", "SQL is answered.", "service", "skipped", 0.0, "not reached: guest agent")
+        yield Check("test_sql[mariadb-debian]", "SQL is answered.", "service", "skipped", 0.0, "not reached")
 
 
 def report(*, failed: bool = False, **more: Any) -> dict[str, Any]:
@@ -100,12 +101,9 @@ def samples(count: int, label: str = "mariadb-debian", *, slower: float = 1.0, f
             stretch = slower if name in ("userspace to cloud-init done", "broker connected") else 1.0
             times.append(PhaseTime(name, seconds * stretch * chance.lognormvariate(0, 0.06), uncertainty, waiting))
         whole = 600.0 if fails else sum(one.seconds for one in times)
-        made.append(
-            Sample(
-                "run-1", number, label, "launch", "ab" * 32, T0 + 200 * number, whole, not fails, 0.1, tuple(times),
-                cause="agent-storm" if fails else "", sentence="the agent starts again and again" if fails else "",
-            )  # fmt: skip
-        )
+        cause, sentence = ("agent-storm", "the agent starts again and again") if fails else ("", "")
+        one = Sample("run-1", number, label, "launch", "ab" * 32, T0 + 200 * number, whole, not fails, 0.1)
+        made.append(dataclasses.replace(one, phases=tuple(times), cause=cause, sentence=sentence))
     return made
 
 
@@ -114,9 +112,10 @@ def summary(label: str, series: list[Sample]) -> Summary:
     good = sorted(one.seconds for one in series if one.completed)
     failed = len(series) - len(good)
     n = len(good)
+    low, high = good[n // 4], good[3 * n // 4]
     return Summary(
-        label, len(series), failed, good[n // 2], Interval(good[n // 4], good[3 * n // 4], 0.97), good[3 * n // 4] - good[n // 4],
-        good[int(n * 0.95)], n < 59, good[0], good[-1], (("agent-storm", failed),) if failed else (),
+        label, len(series), failed, good[n // 2], Interval(low, high, 0.97), high - low, good[int(n * 0.95)],
+        n < 59, good[0], good[-1], (("agent-storm", failed),) if failed else (),
     )  # fmt: skip
 
 
@@ -124,7 +123,7 @@ CHANGES = {
     "a": "mariadb-debian-stock 4d6d6d783ec5", "b": "mariadb-debian 87f627133f42",
     "changed": {
         "sizes": {"file": [1_310_000_000, 1_020_000_000], "used": [1_200_000_000, 980_000_000]},
-        "kernel": {"command line": ["root=LABEL=r ro console=ttyS0", "root=LABEL=r ro console=ttyS0 quiet mitigations=off"]},
+        "kernel": {"command line": ["root=LABEL=r ro console=ttyS0", "root=LABEL=r ro quiet mitigations=off"]},
         "packages": {f"package-{number}": ["1.0-1", None if number % 3 else "1.0-2"] for number in range(40)},
         "enabled units": {"apt-daily.timer": ["", None], "man-db.timer": ["", None], "fstrim.timer": ["", None]},
     },
@@ -154,7 +153,7 @@ def launches(a: list[Sample], b: list[Sample]) -> dict[str, Any]:
 
 INJECTION = [
     {"carrier": "config drive", "content": "good", "outcome": "starts", "how": "boot", "wrong": []},
-    {"carrier": "config drive", "content": "owner", "outcome": "fails: owner-missing", "how": "in the guest", "wrong": []},
+    {"carrier": "config drive", "content": "owner", "outcome": "fails: owner-missing", "how": "guest", "wrong": []},
     {"carrier": "config drive", "content": "mode", "outcome": "starts", "how": "in the guest",
      "wrong": ["the agent consumes from its queue, with root's, mode 0600"]},
     {"carrier": "metadata service", "content": "*", "outcome": "no data (no such service)", "how": "boot", "wrong": []},

@@ -167,14 +167,18 @@ def _changes(told: Told, judgement: Told) -> str:
 def _table(changes: Sequence[diff.Change], title: str) -> str:
     rows = []
     for one in changes:
-        before, after = (text(diff.shown(value, title)) for value in (one.before, one.after))
+        before, after = (_there(value, title) for value in (one.before, one.after))
         grown = f'<span class="word">{_percent(one.percent)}</span>' if title == diff.SIZES and one.percent else ""
         rows.append(
-            f'<tr><th scope="row"><code>{text(one.name)}</code>{grown}</th><td>{before or one.kind}</td>'
-            f"<td>{after or one.kind}</td></tr>"
+            f'<tr><th scope="row"><code>{text(one.name)}</code>{grown}</th><td>{before}</td><td>{after}</td></tr>'
         )
     head = '<th scope="col">what</th><th scope="col">A</th><th scope="col">B</th>'
     return f'<table class="changes"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+
+
+def _there(value: diff.Value, title: str) -> str:
+    """A value, or that there is none; a unit has none to show and is there all the same."""
+    return "–" if value is None else text(diff.shown(value, title)) or "there"
 
 
 def _size_against_time(sizes: Sequence[diff.Change], difference: Told) -> str:

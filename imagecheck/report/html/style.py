@@ -91,7 +91,10 @@ table.changes { table-layout: fixed; }
   table.checks tr > :nth-child(2) { grid-column: 1 / -1; grid-row: 2; }
 }
 @media print {
-  body { max-width: none; padding: 0; font-size: 10pt; }
+  :root { font-size: 9.5pt; }
+  body { max-width: none; padding: 0; font-size: 1rem; }
+  .scroll table { min-width: 0; }
+  .scroll th, .scroll td { white-space: normal; overflow-wrap: normal; }
   a { color: inherit; }
   nav, .unprinted { display: none; }
   h2, h3, caption, summary { break-after: avoid; }
