@@ -3,7 +3,7 @@
 from typing import Final
 
 STYLE: Final = """
-:root { --work: #2f6db3; --wait: #b26a00; --a: #6d7785; --b: #2f6db3; --good: #1b6e3c; --grid: #e3e6ea; }
+:root { --work: #2f6db3; --wait: #8f5400; --a: #6d7785; --b: #2f6db3; --good: #1b6e3c; --grid: #e3e6ea; }
 @media screen and (prefers-color-scheme: dark) {
   :root { --work: #6ea8ef; --wait: #e0a040; --a: #98a3b1; --b: #6ea8ef; --good: #7ccf98; --grid: #2c3238; }
 }
@@ -15,7 +15,7 @@ a:focus-visible, summary:focus-visible { outline: .15rem solid var(--link); outl
 nav { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; margin: .9rem 0 0; }
 .verdict { display: flex; flex-wrap: wrap; align-items: baseline; gap: .25rem .8rem; margin: .4rem 0; }
 .badge { font-weight: 700; letter-spacing: .02em; padding: .05rem .55rem; border: .12rem solid; border-radius: .25rem;
-  white-space: nowrap; }
+  min-width: 0; }
 .good { color: var(--good); }
 .bad { color: var(--bad); }
 .odd { color: var(--missing); }
