@@ -81,6 +81,11 @@ def _parser() -> argparse.ArgumentParser:
     against.add_argument("--phases", action="store_true", help="every phase, not only those that changed")
     against.add_argument("--json", action="store_true", help="for programs")
     against.set_defaults(command=_compare)
+    report = commands.add_parser("report", help="make report.html anew from the files beside it")
+    report.add_argument(
+        "folder", nargs="?", default="report", help="report/IMAGE, or the folder of several (default: %(default)s)"
+    )
+    report.set_defaults(command=_report)
     new = commands.add_parser("new-datastore", help="write element, definition and checks of a new datastore")
     new.add_argument("name", help="the datastore's name, in lower case")
     new.add_argument("--into", default=".", help="the folder that gets elements/, images/ and checks/ (default: here)")
@@ -162,6 +167,14 @@ def _compare(options: argparse.Namespace) -> int:
     told = compare.lines(found, phases=options.phases, width=width)
     print(compare.as_json(found) if options.json else "\n".join(told))
     return compare.EXIT[found.verdict]
+
+
+def _report(options: argparse.Namespace) -> int:
+    from imagecheck.report import folders, html
+
+    for folder in folders(Path(options.folder)):
+        print(folder.write_page(html.page(*folder.documents())))
+    return 0
 
 
 def _new(options: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from imagecheck.imagefile import ImageFile
 
 Value = str | int | None  # of one thing in one image; None: it is not there
 _NARROWEST = 40  # columns
-_SIZES = "sizes"  # the group whose numbers are bytes
+SIZES = "sizes"  # the group whose numbers are bytes
 _LARGEST = 1 << 63  # no file is larger
 _DIGEST = 12  # characters of a SHA-256 that are shown
 
@@ -98,7 +98,7 @@ def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> Difference:
             )
             continue
         # A size that is known of one image only is no change; anything else is there or not.
-        names = sorted(before.keys() & after.keys() if title == _SIZES else before.keys() | after.keys())
+        names = sorted(before.keys() & after.keys() if title == SIZES else before.keys() | after.keys())
         changes = [Change(name, before.get(name), after.get(name)) for name in names]
         changes = [one for one in changes if one.before != one.after]
         if changes:
@@ -237,7 +237,7 @@ def _sizes(told: Mapping[str, Any]) -> Table | None:
 
 
 _GROUPS: tuple[tuple[str, Callable[[Mapping[str, Any]], Table | None]], ...] = (
-    (_SIZES, _sizes),
+    (SIZES, _sizes),
     ("operating system", _plain("contents", "os")),
     ("kernel", _single(release=("contents", "kernel"), command_line=("contents", "command_line"))),
     ("guest agent", _single(**{key: ("contents", "agent", key) for key in ("release", "install", "ref")})),
@@ -284,11 +284,11 @@ def lines(difference: Difference, width: int = 100) -> list[str]:
 
 
 def _change(change: Change, column: int, title: str, width: int) -> list[str]:
-    before, after = (_value(value, title) for value in (change.before, change.after))
+    before, after = (shown(value, title) for value in (change.before, change.after))
     start = f"  {_SIGNS[change.kind]} {manifest.shown(change.name):<{column}}"
     if change.kind != "changed":
         return _wrapped(f"{start}  {before or after}".rstrip(), "      ", width)
-    grown = f"  ({change.percent:+.1f} %)" if change.percent is not None and title == _SIZES else ""
+    grown = f"  ({change.percent:+.1f} %)" if change.percent is not None and title == SIZES else ""
     line = f"{start}  {before} -> {after}{grown}"
     if len(line) <= width:
         return [line]
@@ -307,11 +307,12 @@ def _wrapped(line: str, indent: str, width: int) -> list[str]:
     )
 
 
-def _value(value: Value, title: str) -> str:
+def shown(value: Value, title: str) -> str:
+    """A value of a group as a person reads it: sizes with their unit, digests cut short."""
     if value is None:
         return ""
     if isinstance(value, int):
-        return _size(value) if title == _SIZES else str(value)
+        return _size(value) if title == SIZES else str(value)
     text = manifest.shown(value)
     digits = text.removeprefix("sha256:")
     if len(digits) == 64 and set(digits) <= set("0123456789abcdef"):

@@ -371,6 +371,7 @@ class Road:
             sandbox=site.sandbox if site else False,
             version=__version__,
             started=self._began,
+            ended=time.time(),
             steps=dict(self.seconds),
             retries=tuple(self.retries),
             requests=self._tally.as_json(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from imagecheck.report import (
     Check,
     Folder,
     fault_lines,
+    html,
     properties,
     report_table,
     series_properties,
@@ -219,6 +221,8 @@ class Session:
         # A step that broke for this check has saved its evidence already.
         if report.outcome == "failed" and one.road is not None and not one.road.boxes.of(one.road.boxes.node):
             one.road.check_failed(check, sentence, cause)
+        if one.road is not None and (saved := one.road.boxes.of(one.road.boxes.node)):
+            one.checks[check] = dataclasses.replace(one.checks[check], evidence=Path(saved).name)
 
     # ---- the end
 
@@ -261,12 +265,16 @@ class Session:
     def _tell(self, name: str, one: _Image, road: Road) -> None:
         run, checks = road.facts(), list((one.checks or {}).values())
         fault = road.faults[0] if road.faults else None
-        table = report_table(run, checks, road.measured, fault)
+        table = report_table(run, checks, road.measured, fault, accounting=road.end.accounting, left=road.end.left)
         table |= {"injection": injection.as_json(road.cells)} if road.cells else {}
         table |= {"launches": series_table(one.series)} if one.series else {}
         road.folder.write_report(table)
         if road.measured:
             road.folder.write_timings(timings_table(run, road.measured))
+        try:
+            road.folder.write_page(html.page(*road.folder.documents()))
+        except ImagecheckError as error:  # a page that cannot be made must not cost the run its other reports
+            progress.note(f"no report.html: {error}")
         width = max(60, min(120, shutil.get_terminal_size((100, 24)).columns))
         lines: list[str] = []
         for one_fault in road.faults:
@@ -297,7 +305,7 @@ class Session:
             lines += [f"sandbox   {self._release} stays up for the next run; `imagecheck sandbox down` stops it"]
         if road.boxes.saved:
             lines += [f"evidence  {road.folder.index}"]
-        lines += [f"report    {road.folder.report}"]
+        lines += [f"report    {road.folder.page}"]
         told = properties(run, road.measured, road.faults) + (series_properties(one.series) if one.series else [])
         self.told.append({"image": name, "lines": lines, "properties": told})
 

@@ -1,10 +1,10 @@
-"""What a run leaves behind: terminal lines, JUnit properties, timings.json, report.json, pages over the evidence.
+"""What a run leaves behind: terminal lines, JUnit properties, timings.json, report.json, report.html, evidence pages.
 
 Pure functions from frozen facts to text; only ``files`` writes. Everything passes redact.
 """
 
 from imagecheck.report.facts import Check, Fault, Measured, Node, Piece, Retry, Run
-from imagecheck.report.files import Folder
+from imagecheck.report.files import Folder, folders
 from imagecheck.report.junit import properties
 from imagecheck.report.page import index_page, node_page
 from imagecheck.report.schema import SCHEMA, report_table, timings_table
@@ -22,6 +22,7 @@ __all__ = [
     "Retry",
     "Run",
     "fault_lines",
+    "folders",
     "index_page",
     "node_page",
     "properties",

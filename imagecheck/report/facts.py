@@ -36,6 +36,7 @@ class Run:
     sandbox: bool = False
     version: str = ""  # imagecheck's own
     started: float = 0.0  # seconds since the epoch, harness
+    ended: float = 0.0  # the same
     steps: Mapping[str, float] = field(default_factory=dict)  # step of the road -> seconds, in order
     retries: tuple[Retry, ...] = ()
     requests: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # asked again: service -> reason -> number
@@ -66,6 +67,7 @@ class Check:
     outcome: Outcome
     seconds: float
     cause: str = ""
+    evidence: str = ""  # name of the folder beside report.json
 
 
 @dataclass(frozen=True)

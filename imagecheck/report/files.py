@@ -1,4 +1,5 @@
-"""Where reports lie on disk: report/IMAGE/{report.json,timings.json,index.html} and a folder of evidence per node."""
+"""Where reports lie on disk: report/IMAGE/{report.html,report.json,timings.json,launches.jsonl,index.html} and a folder
+of evidence per node."""
 
 from __future__ import annotations
 
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from imagecheck.errors import UsageError
+from imagecheck.launch import sample
+from imagecheck.report import reading
+from imagecheck.report.schema import SCHEMA
 
 
 def slug(name: str) -> str:
@@ -39,6 +43,16 @@ class Folder:
         return self.path / "report.json"
 
     @property
+    def launches(self) -> Path:
+        """The samples of its series."""
+        return self.path / "launches.jsonl"
+
+    @property
+    def page(self) -> Path:
+        """The page over all of it."""
+        return self.path / "report.html"
+
+    @property
     def index(self) -> Path:
         """The page over all folders of evidence."""
         return self.path / "index.html"
@@ -65,6 +79,29 @@ class Folder:
     def write_report(self, table: Mapping[str, Any]) -> Path:
         """Write report.json; UsageError when the folder cannot be written."""
         return _write(self.report, _json(table))
+
+    def write_page(self, text: str) -> Path:
+        """Write report.html; UsageError when the folder cannot be written."""
+        return _write(self.page, text)
+
+    def documents(self) -> tuple[dict[str, Any], dict[str, Any], list[sample.Sample]]:
+        """What report.html is made of: report.json, and timings.json and the samples where there are any.
+
+        UsageError names the file and what is wrong with it.
+        """
+        report = reading.document(self.report, SCHEMA)
+        if report is None:
+            raise UsageError(f"{self.path}: no report.json in it: give the folder of a report, report/IMAGE")
+        timings = reading.document(self.timings, SCHEMA) or {}
+        return report, timings, sample.read(self.launches) if self.launches.exists() else []
+
+
+def folders(place: Path) -> list[Folder]:
+    """``place`` if it is the folder of a report, else those of the reports in it. UsageError where there is none."""
+    found = [place] if (place / "report.json").exists() else sorted(one.parent for one in place.glob("*/report.json"))
+    if not found:
+        raise UsageError(f"{place}: no report.json in it or in a folder of it: give the folder of a report")
+    return [Folder(one) for one in found]
 
 
 def private(file: Path, text: str) -> Path:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,9 +31,18 @@ def timings_table(run: Run, measured: Iterable[Measured]) -> dict[str, Any]:
 
 
 def report_table(
-    run: Run, checks: Iterable[Check], measured: Iterable[Measured] = (), fault: Fault | None = None
+    run: Run,
+    checks: Iterable[Check],
+    measured: Iterable[Measured] = (),
+    fault: Fault | None = None,
+    *,
+    accounting: str = "",
+    left: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """report.json: each check with its sentence and outcome, and where the road broke if it did."""
+    """report.json: each check with its sentence and outcome, and where the road broke if it did.
+
+    ``accounting`` says what was made in the cloud and removed, ``left`` what is still there, a line each.
+    """
     checks = list(checks)
     counts: dict[str, int] = {}
     for check in checks:
@@ -57,6 +66,7 @@ def report_table(
                     "outcome": check.outcome,
                     "seconds": _round(check.seconds),
                     "cause": check.cause,
+                    "evidence": check.evidence,
                 }
                 for check in checks
             ],
@@ -64,6 +74,8 @@ def report_table(
             "requests": run.requests,
             "seconds": {one.kind: _round(one.timeline.seconds) for one in measured},
             "fault": None if fault is None else _fault(fault),
+            "accounting": accounting,
+            "left": list(left),
         }
     )
     return table
@@ -72,7 +84,8 @@ def report_table(
 def _head(run: Run) -> dict[str, Any]:
     return {
         "imagecheck": run.version,
-        "started": datetime.fromtimestamp(run.started, UTC).isoformat(timespec="seconds") if run.started else None,
+        "started": _moment(run.started),
+        "ended": _moment(run.ended),
         "image": {"name": run.image, "sha256": run.image_sha256},
         "datastore": run.datastore,
         "release": run.release,
@@ -80,6 +93,10 @@ def _head(run: Run) -> dict[str, Any]:
         "cloud": run.cloud,
         "sandbox": run.sandbox,
     }
+
+
+def _moment(seconds: float) -> str | None:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds") if seconds else None
 
 
 def _start(one: Measured) -> dict[str, Any]:
