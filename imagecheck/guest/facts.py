@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from imagecheck.errors import StepFailed
 from imagecheck.guest import history
 from imagecheck.guest.agent import PROPERTIES, Unit, micros, of_properties
-from imagecheck.guest.ssh import STEP, Guest
+from imagecheck.guest.ssh import Guest, understood
 
 # org.freedesktop.systemd1(5), the manager's; InitRD only where systemd runs there, Firmware and Loader only with UEFI
 _MANAGER = ",".join(
@@ -91,18 +90,16 @@ def facts(
         check=True,
         timeout=180,
     ).stdout
-    try:
+    with understood("its start"):
         return of_table(json.loads(text.strip().rpartition("\n")[2]))  # a login may print before it
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise StepFailed(STEP, "what the guest tells of its start cannot be read", seen=repr(error)) from error
 
 
 def of_table(table: Mapping[str, Any]) -> Facts:
     """From what history.look told."""
     return Facts(
-        boot_id=table["boot_id"],
-        wall=table["wall"],
-        monotonic=table["mono"],
+        boot_id=str(table["boot_id"]),
+        wall=float(table["wall"]),
+        monotonic=float(table["mono"]),
         manager={key: micros(value) for key, value in table["manager"].items()},
         units={unit.name: unit for unit in map(of_properties, table["units"])},
         stages=table["cloud_init"] if isinstance(table["cloud_init"], dict) else {},

@@ -138,7 +138,7 @@ def test_logs_warnings_and_tracebacks_of_libraries_show_none(tmp_path, capsys):
 
 def test_what_a_command_prints_shows_none(capsys):
     with outlets.streams():
-        sys.stdout.write(json.dumps({"said": every_form()}))
+        sys.stdout.write(json.dumps({"broker": WORDS["broker"], "url": f"https://u:{WORDS['rpc']}@h/"}))
         sys.stderr.write(every_form())
     told = capsys.readouterr()
     assert json.loads(told.out)

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -268,7 +269,8 @@ def left_behind(tmp_path):
 def work(tmp_path, monkeypatch):
     folder = tmp_path / "tmp"
     folder.mkdir()
-    monkeypatch.setattr(disk.tempfile, "tempdir", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setenv("IMAGECHECK_HOME", str(tmp_path / "home"))
     return folder
 
 

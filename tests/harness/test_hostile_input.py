@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from imagecheck import broker, definition, hostcmd, imagefile, paths, site
 from imagecheck.blackbox import box
 from imagecheck.errors import StepFailed, UsageError
-from imagecheck.guest import agent, config_drive, evidence, network, redeliver
+from imagecheck.guest import agent, config_drive, evidence, facts, network, redeliver
 from imagecheck.guest.ssh import understood
 
 WILD_TOML = [
@@ -154,7 +154,7 @@ class Says:
 def test_a_guest_that_answers_anything_is_told_and_breaks_nothing(said):
     guest = Says(said)
     for ask in (
-        lambda: agent.facts(guest, units=[]),
+        lambda: facts.facts(guest, units=[]),
         lambda: network.look(guest, "x", {}),
         lambda: redeliver._python(guest, "", {}),
     ):
