@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from imagecheck.bare import Ground
+from imagecheck.cloud import hypervisor as hypervisors
 from imagecheck.cloud import nova
 from imagecheck.cloud.connection import Cloud
 from imagecheck.errors import ImagecheckError
@@ -76,7 +77,7 @@ def nova_release(cloud: Cloud) -> str:
 def hypervisor(cloud: Cloud, server: nova.Server) -> str:
     """Type and version as Nova's record has them; "" where it may not be read."""
     try:
-        record = nova.hypervisor(cloud, server)["hypervisor"] or {}
+        record = hypervisors.record(cloud, server)["hypervisor"] or {}
     except ImagecheckError:
         return ""
     return f"{record.get('hypervisor_type') or ''} {record.get('hypervisor_version') or ''}".strip()

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from imagecheck.broker import Queue
+from imagecheck.cloud.datastore import Version
 from imagecheck.cloud.nova import Server
-from imagecheck.cloud.trove import Shown, Version
+from imagecheck.cloud.trove import Shown
 from imagecheck.database import Database
 from imagecheck.guest.agent import Connection, Dial, Unit
 from imagecheck.guest.ssh import Guest

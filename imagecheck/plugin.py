@@ -283,7 +283,7 @@ contents = _step(
     "contents", "matrix.Contents: Trove's files, spoiled in each documented way, in the bare boot's guest."
 )
 carriers = _step("carriers", "matrix.Columns: what came of booting with the data offered in each other way.")
-version = _step("version", "cloud.trove.Version: the image as a registered datastore version.")
+version = _step("version", "cloud.datastore.Version: the image as a registered datastore version.")
 instance = _step("launch", "outcomes.Launch: a Trove instance as it was when it became ACTIVE and HEALTHY.")
 database = _step("serving", "outcomes.Serving: SQL over the tenant network, with one row written.")
 launch = _step("launch_times", "report.Measured: where the time of the Trove launch went.")

@@ -17,10 +17,10 @@ from imagecheck.again import BOOT, LAUNCH, UNDONE, Again
 from imagecheck.bare import Ground
 from imagecheck.choice import Choice
 from imagecheck.cloud import cleanup, connection, glance, marks, nova
+from imagecheck.cloud.datastore import Version
 from imagecheck.cloud.ledger import Ledger
 from imagecheck.cloud.preflight import preflight
 from imagecheck.cloud.retry import Tally
-from imagecheck.cloud.trove import Version
 from imagecheck.errors import ImagecheckError, NotReached, StepFailed
 from imagecheck.guest import config_drive, console, ssh
 from imagecheck.held import folder as held_folder

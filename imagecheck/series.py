@@ -16,7 +16,7 @@ from pathlib import Path
 
 from imagecheck import causes, fingerprint, progress, waits
 from imagecheck.causes import Evidence
-from imagecheck.cloud import nova
+from imagecheck.cloud import hypervisor, nova
 from imagecheck.cloud.connection import Hiccup
 from imagecheck.errors import UNKNOWN, Cause, ImagecheckError, StepFailed, UsageError
 from imagecheck.evidence import FULL
@@ -276,7 +276,7 @@ class _Series:
         """One start that counts for nothing on each compute host that has not had the image yet."""
         cloud = starter.road.cloud().cloud
         try:
-            hosts = nova.compute_hosts(cloud) or [""]
+            hosts = hypervisor.compute_hosts(cloud) or [""]
         except ImagecheckError:
             hosts = [""]
         for host in hosts[:WARMED]:

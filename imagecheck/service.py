@@ -14,7 +14,7 @@ from pathlib import Path
 
 from imagecheck import build, database, waits
 from imagecheck.bare import CONF_D, Ground, watch_connected, watchdog
-from imagecheck.cloud import nova, trove
+from imagecheck.cloud import datastore, nova, trove
 from imagecheck.cloud.connection import Hiccup, Missing
 from imagecheck.definition import Definition
 from imagecheck.errors import StepFailed, UsageError
@@ -38,7 +38,7 @@ class Asked:
 
     id: str
     name: str
-    version: trove.Version
+    version: datastore.Version
     password: str
     began: float
     accepted: float
@@ -60,10 +60,10 @@ def hand_over(ground: Ground, file: ImageFile, *, yes: bool = False) -> None:
         publish(archive, ground.definition.datastore.container, registry, yes=yes)
 
 
-def register(ground: Ground, image: str) -> trove.Version:
+def register(ground: Ground, image: str) -> datastore.Version:
     """Register ``image`` as a version whose number is the container's tag and whose name is this run's."""
     wanted = ground.definition.datastore
-    return trove.register(
+    return datastore.register(
         ground.cloud,
         ground.ledger,
         datastore=wanted.name,
@@ -74,7 +74,7 @@ def register(ground: Ground, image: str) -> trove.Version:
     )
 
 
-def ask(ground: Ground, version: trove.Version, name: str = "") -> Asked:
+def ask(ground: Ground, version: datastore.Version, name: str = "") -> Asked:
     """Create the instance as the ordinary project; on a cloud whose Trove uses volumes, with the smallest one.
 
     ``name``: the run's, unless it makes several.

@@ -19,7 +19,7 @@ from imagecheck import waits
 from imagecheck.broker import Broker, BrokerUnreachable
 from imagecheck.causes import Facts, Watch
 from imagecheck.causes.judge import Verdict
-from imagecheck.cloud import nova, trove
+from imagecheck.cloud import hypervisor, nova, trove
 from imagecheck.cloud.connection import Cloud
 from imagecheck.definition import Agent
 from imagecheck.errors import ImagecheckError, StepFailed
@@ -255,7 +255,7 @@ class Outside(threading.Thread):
 
     def _ask_for_power(self) -> None:
         """Only the console of a machine that does not run cannot be read; while one is rebooted, Nova says so."""
-        power = nova.switched_off(self._cloud, self._server_id)
+        power = hypervisor.switched_off(self._cloud, self._server_id)
         with contextlib.suppress(ImagecheckError):
             self.server = nova.show(self._cloud, self._server_id)
             if self.server.status == "ACTIVE" and not self.server.raw.get("task_state"):

@@ -9,7 +9,7 @@ import json
 from imagecheck import sandbox
 from imagecheck.bare import Ground
 from imagecheck.blackbox.box import Job
-from imagecheck.cloud import glance, network, nova, trove
+from imagecheck.cloud import glance, hypervisor, network, nova, trove
 from imagecheck.errors import StepFailed
 from imagecheck.guest import console
 from imagecheck.sandbox import releases, services
@@ -43,13 +43,13 @@ def of_server(ground: Ground, id: str, prefix: str) -> list[Job]:
             "hypervisor.json",
             "where the server lies: nova-compute's state, the hypervisor's record",
             "Nova API",
-            lambda: shown(nova.hypervisor(cloud, nova.show(cloud, id))),
+            lambda: shown(hypervisor.record(cloud, nova.show(cloud, id))),
         ),
         Job(
             "diagnostics.json",
             "what the hypervisor tells of the machine: state, uptime, traffic of disks and ports",
             "Nova API",
-            lambda: shown(nova.diagnostics(cloud, id)),
+            lambda: shown(hypervisor.diagnostics(cloud, id)),
         ),
         Job(
             "ports.json", "the server's ports", "Neutron API", lambda: shown(network.ports(cloud, device_id=id))

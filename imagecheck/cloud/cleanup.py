@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagecheck import broker, paths, progress
-from imagecheck.cloud import glance, network, nova, trove, volume
+from imagecheck.cloud import datastore, glance, network, nova, trove, volume
 from imagecheck.cloud.connection import Cloud, Hiccup, Missing
 from imagecheck.cloud.ledger import Entry, Ledger
 from imagecheck.errors import ImagecheckError, StepFailed
@@ -45,7 +45,7 @@ def _forget_queue(cloud: Cloud, guest_id: str) -> None:
 
 def _delete_datastore(cloud: Cloud, name: str) -> None:
     try:
-        trove.delete_datastore(cloud, name)
+        datastore.delete_datastore(cloud, name)
     except StepFailed:
         # Somebody else has registered a version of it meanwhile: then it is theirs now.
         progress.note(f"the datastore {name!r} stays: it has other versions")
@@ -93,8 +93,8 @@ KINDS: dict[str, Kind] = {
         "openstack volume delete {id}",
     ),
     "datastore_version": Kind(
-        lambda cloud, entry: [version.id for version in trove.find_versions(cloud, entry.name)],
-        lambda cloud, id, _entry: trove.delete_version(cloud, id),
+        lambda cloud, entry: [version.id for version in datastore.find_versions(cloud, entry.name)],
+        lambda cloud, id, _entry: datastore.delete_version(cloud, id),
         "openstack datastore version delete {id}",
     ),
     "datastore": Kind(

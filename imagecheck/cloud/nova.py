@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -257,61 +256,12 @@ def actions(cloud: Cloud, server_id: str) -> list[Step]:
     return sorted(steps, key=lambda step: step.start)
 
 
-def diagnostics(cloud: Cloud, server_id: str) -> Mapping[str, Any]:
-    """What the hypervisor tells of a running server: state, uptime, memory, disks, ports (microversion 2.48)."""
-    with asking(STEP, "ask for the server's diagnostics"):
-        found: Mapping[str, Any] = cloud.admin.compute.get_server_diagnostics(server_id).to_dict()
-        return found
-
-
-def switched_off(cloud: Cloud, server_id: str) -> str:
-    """The power state that the hypervisor has at this moment where it is not running; "" where it is, or nobody knows.
-
-    The status follows 15 s later: nova-compute holds back a guest's own end (nova/virt/libvirt/host.py, lifecycle
-    delay), while diagnostics ask the hypervisor first (nova/compute/manager.py, get_diagnostics, 2025.1).
-    """
-    try:
-        diagnostics(cloud, server_id)
-    except StepFailed as error:
-        found = re.search(r"while it is in power state (\w{1,20})", str(error))
-        return found[1] if found else ""
-    except (Hiccup, Missing):
-        return ""
-    return ""
-
-
 def room(cloud: Cloud) -> int | None:
     """How many more servers the own project's quota has room for; None where it has no limit."""
     with asking(STEP, "show the project's limits"):
         limits = cloud.admin.compute.get_limits().absolute
     most = int(limits.instances if limits.instances is not None else -1)
     return None if most < 0 else max(0, most - int(limits.instances_used or 0))
-
-
-def compute_hosts(cloud: Cloud) -> list[str]:
-    """ "ZONE:HOST" of each nova-compute that is up and enabled: what a server's availability_zone may name to be put
-    there (Nova API guide, "Availability zones"; os_compute_api:servers:create:forced_host, administrators)."""
-    with asking(STEP, "list compute services"):
-        found = cloud.admin.compute.services(binary="nova-compute")
-        return sorted(
-            f"{one.availability_zone}:{one.host}" for one in found if (one.state, one.status) == ("up", "enabled")
-        )
-
-
-def hypervisor(cloud: Cloud, server: Server) -> dict[str, Any]:
-    """Where the server lies, as an administrator sees it: nova-compute's service and the hypervisor's record."""
-    host, name = server.raw.get("compute_host"), server.raw.get("hypervisor_hostname")
-    with asking(STEP, "show the hypervisor"):
-        services = [one.to_dict() for one in cloud.admin.compute.services(host=host)] if host else []
-        found = cloud.admin.compute.find_hypervisor(name, ignore_missing=True) if name else None
-    return {
-        "instance_name": server.raw.get("instance_name"),
-        "vm_state": server.raw.get("vm_state"),
-        "task_state": server.raw.get("task_state"),
-        "power_state": server.raw.get("power_state"),
-        "services": services,
-        "hypervisor": found.to_dict() if found else None,
-    }
 
 
 def stop(cloud: Cloud, server_id: str, *, deadline: float) -> None:

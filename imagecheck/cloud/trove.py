@@ -15,6 +15,7 @@ from typing import Any
 from imagecheck import waits
 from imagecheck.cloud import network, nova, volume
 from imagecheck.cloud.connection import Cloud, Hiccup, Missing, asking
+from imagecheck.cloud.datastore import Version
 from imagecheck.cloud.ledger import Ledger
 from imagecheck.cloud.marks import TAG
 from imagecheck.cloud.quota import remedy
@@ -22,18 +23,7 @@ from imagecheck.cloud.retry import once, patience
 from imagecheck.errors import StepFailed
 
 STEP = "Trove instance"
-VERSION_STEP = "datastore version"
 DELETE_DEADLINE = 300  # seconds; Trove stops the database first (server_delete_time_out is 60 s by default)
-
-
-@dataclass(frozen=True)
-class Version:
-    """A registered datastore version; ``number`` is the tag of the database's container image."""
-
-    id: str
-    datastore: str
-    name: str
-    number: str
 
 
 @dataclass(frozen=True)
@@ -72,56 +62,6 @@ class Shown:
 
 
 # ---- datastore versions (admin)
-
-
-def register(
-    cloud: Cloud, ledger: Ledger, *, datastore: str, name: str, number: str, manager: str, image: str
-) -> Version:
-    """Register ``image`` as a version of ``datastore`` (made too when it is missing). Raises StepFailed."""
-    if datastore not in datastores(cloud):
-        # Trove makes the datastore as a side effect (trove/extensions/mgmt/datastores/service.py, create).
-        ledger.intend("datastore", datastore)
-    entry = ledger.intend("datastore_version", name, datastore=datastore)
-
-    def make() -> list[Version]:
-        with asking(VERSION_STEP, "register a datastore version"):
-            cloud.trove_admin.mgmt_ds_versions.create(name, datastore, manager, image, active="true", version=number)
-        return find_versions(cloud, name)
-
-    found = once(cloud.tally, "trove", make, lambda: find_versions(cloud, name) or None)
-    if not found:
-        raise StepFailed(VERSION_STEP, f"Trove accepted the version {name!r} of {datastore} and does not list it")
-    ledger.made(entry, found[0].id)
-    return found[0]
-
-
-def find_versions(cloud: Cloud, name: str) -> list[Version]:
-    """All registered versions of that name."""
-    with asking(VERSION_STEP, "list datastore versions"):
-        listed = cloud.trove_admin.mgmt_ds_versions.list()
-    return [
-        Version(str(v.id), str(v.datastore_name), str(v.name), str(getattr(v, "version", "") or v.name))
-        for v in listed
-        if v.name == name
-    ]
-
-
-def delete_version(cloud: Cloud, version_id: str) -> None:
-    """Remove a version; Trove refuses while an instance that is not deleted uses it. Missing when it is gone."""
-    with asking(VERSION_STEP, "remove the datastore version"):
-        cloud.trove_admin.mgmt_ds_versions.delete(version_id)
-
-
-def datastores(cloud: Cloud) -> list[str]:
-    """Names of all datastores."""
-    with asking(VERSION_STEP, "list datastores"):
-        return [str(one.name) for one in cloud.trove_admin.datastores.list()]
-
-
-def delete_datastore(cloud: Cloud, name: str) -> None:
-    """Remove a datastore that has no versions left; Missing when it is gone."""
-    with asking(VERSION_STEP, "remove the datastore"):
-        cloud.trove_admin.datastores.delete(name)
 
 
 # ---- instances

@@ -26,7 +26,7 @@ def road(tmp_path_factory):
     one = Road(choice.image("mariadb-debian", ""), lambda: place, folder)
     yield one
     assert one.close() == []
-    assert one.accounting.endswith("left 0")
+    assert one.end.accounting.endswith("left 0")
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from imagecheck import imagefile, sandbox, site
-from imagecheck.cloud import cleanup, collection, connection, glance, inventory, marks, network, nova, trove
+from imagecheck.cloud import cleanup, collection, connection, datastore, glance, inventory, marks, network, nova
 from imagecheck.cloud.collection import collect_garbage
 from imagecheck.cloud.garbage import judge
 from imagecheck.cloud.ledger import Ledger
@@ -133,10 +133,10 @@ def test_a_datastore_version_is_found_by_its_name(cloud, made):
     """Makes a version of a datastore of its own."""
     run, ledger = made(time.time())
     (image,) = [one.id for one in ledger.open if one.kind == "image"]
-    trove.register(cloud, ledger, datastore=f"{run}-store", name=run, number="1", manager="mariadb", image=image)
+    datastore.register(cloud, ledger, datastore=f"{run}-store", name=run, number="1", manager="mariadb", image=image)
     assert of(cloud, run) == sorted([*MADE, "datastore_version"])
     assert cleanup.clean(cloud, ledger) == []
-    assert f"{run}-store" not in trove.datastores(cloud)
+    assert f"{run}-store" not in datastore.datastores(cloud)
 
 
 def test_a_server_is_found_by_its_metadata_and_takes_another_end(cloud, made):

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from imagecheck import broker, choice, cli, sandbox, site
-from imagecheck.cloud import connection, network, nova, preflight, trove
+from imagecheck.cloud import connection, datastore, network, nova, preflight
 from imagecheck.cloud import ledger as ledgers
 from imagecheck.definition import Needs
 from imagecheck.errors import UsageError
@@ -64,7 +64,7 @@ def everything(cloud):
         "groups": sorted(group.id for group in cloud.admin.network.security_groups()),
         "instances": sorted(one.id for one in cloud.trove_admin.mgmt_instances.list()),
         "versions": sorted(one.id for one in cloud.trove_admin.mgmt_ds_versions.list()),
-        "datastores": sorted(trove.datastores(cloud)),
+        "datastores": sorted(datastore.datastores(cloud)),
     }
 
 

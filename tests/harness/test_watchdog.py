@@ -11,7 +11,7 @@ from watchdog_fixtures import GOOD, NO_TEXT, UNIT, UNITS, container
 
 from imagecheck import bare, service, waits, watchdog
 from imagecheck.broker import BrokerUnreachable, Queue
-from imagecheck.cloud import nova, trove
+from imagecheck.cloud import hypervisor, nova, trove
 from imagecheck.cloud.connection import Hiccup, Missing
 from imagecheck.definition import known, load
 from imagecheck.errors import StepFailed
@@ -128,7 +128,7 @@ def test_a_guest_that_switched_itself_off_is_told_before_nova_notices(world, mak
         raise Missing("Nova server: could not read the console: not found")
 
     monkeypatch.setattr(nova, "console", gone)
-    monkeypatch.setattr(nova, "switched_off", lambda cloud, id: "shutdown")
+    monkeypatch.setattr(hypervisor, "switched_off", lambda cloud, id: "shutdown")
     error = failure(world, make())
     assert (error.cause.id, world.now) == ("powered-off", 1000.0)
     assert "power state shutdown on the hypervisor" in error.seen
@@ -140,7 +140,7 @@ def test_a_machine_that_nova_reboots_is_not_taken_for_one_that_switched_itself_o
         raise Missing("Nova server: could not read the console: not found")
 
     monkeypatch.setattr(nova, "console", gone)
-    monkeypatch.setattr(nova, "switched_off", lambda cloud, id: "shutdown")
+    monkeypatch.setattr(hypervisor, "switched_off", lambda cloud, id: "shutdown")
     error = failure(world, make(), deadline=30.0)
     assert isinstance(error, waits.TimedOut)
     assert error.cause.id == "unknown"
