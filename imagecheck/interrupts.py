@@ -17,6 +17,7 @@ from typing import Any
 from imagecheck import progress
 from imagecheck.redact import redact
 
+PATIENCE = 1.0  # seconds for a line to be written; then it goes past everything, to the error output
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # SIGHUP: the terminal was closed
 
 
@@ -66,11 +67,20 @@ class TwoSteps:
 
     @staticmethod
     def _say(lines: Sequence[str]) -> None:
-        for line in lines:
-            try:
-                progress.note(line)
-            except RuntimeError:  # the signal came in the middle of a write to the same stream
-                os.write(2, f"{redact(line)}\n".encode())
+        """By a thread of its own: the signal may have come while this one holds the lock that a line needs."""
+        said: list[bool] = []
+
+        def say() -> None:
+            with contextlib.suppress(RuntimeError):  # a stream that is in the middle of something
+                for line in lines:
+                    progress.note(line)
+                said.append(True)
+
+        speaker = threading.Thread(target=say, name="imagecheck-interrupt", daemon=True)
+        speaker.start()
+        speaker.join(PATIENCE)
+        if not said:
+            os.write(2, "".join(f"{redact(line)}\n" for line in lines).encode())
 
 
 @contextlib.contextmanager

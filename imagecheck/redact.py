@@ -29,7 +29,7 @@ _SHORTEST_WRAPPED = 12  # characters of a secret that is looked for over the end
 _DEPTH = 3  # user-data is base64, the files in it are base64, and one may be compressed
 _UNPACKED = 1 << 20  # bytes of something compressed that are looked into
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # held for moments only: a signal's handler comes in the middle of anything
 _secrets: set[str] = set()
 _known: set[str] = set()  # all forms of all secrets
 _learned: re.Pattern[str] | None = None  # made when it is needed first
@@ -192,12 +192,15 @@ def _any_of(forms: Iterable[str], depth: int = 3) -> str:
 def _compiled() -> tuple[re.Pattern[str] | None, re.Pattern[str] | None]:
     """What was learned, and what of it is looked for over the ends of lines."""
     global _learned, _wrapped
-    with _lock:
-        if _learned is None and _known:
-            long = [form for form in _known if len(form) >= _SHORTEST_WRAPPED and not re.search(r"\s", form)]
-            _learned = re.compile(_any_of(_known))
-            _wrapped = re.compile(_any_of(long)) if long else None
-        return _learned, _wrapped if _known else None
+    learned, wrapped, known = _learned, _wrapped, frozenset(_known)
+    if learned is None and known:
+        # Not under the lock: this takes long, and whoever writes meanwhile would wait for it.
+        long = [form for form in known if len(form) >= _SHORTEST_WRAPPED and not re.search(r"\s", form)]
+        learned, wrapped = re.compile(_any_of(known)), re.compile(_any_of(long)) if long else None
+        with _lock:
+            if known == _known:  # else more was learned meanwhile, and the next one looks for that too
+                _learned, _wrapped = learned, wrapped
+    return learned, wrapped if known else None
 
 
 _BREAK = r"(?:\s|\\[nr]){0,200}"  # an end of a line, also an escaped one, and the indentation after it
