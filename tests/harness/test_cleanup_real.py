@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from imagecheck import imagefile, sandbox, site
+from imagecheck import hostcmd, imagefile, sandbox, site
 from imagecheck.cloud import cleanup, collection, connection, datastore, glance, inventory, marks, network, nova
 from imagecheck.cloud.collection import collect_garbage
 from imagecheck.cloud.garbage import judge
@@ -34,8 +34,8 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def file(tmp_path):
-    path = tmp_path / "empty.raw"
-    path.write_bytes(bytes(510) + b"\x55\xaa" + bytes(2**20 - 512))
+    path = tmp_path / "empty.qcow2"
+    hostcmd.run(["qemu-img", "create", "-q", "-f", "qcow2", path, "1M"])
     return imagefile.inspect(path)
 
 
@@ -149,6 +149,7 @@ def test_a_server_is_found_by_its_metadata_and_takes_another_end(cloud, made):
         group=run, keypair=run, user_data="#cloud-config\n",
     )  # fmt: skip
     assert of(cloud, run) == sorted([*MADE, "server"])
+    nova.wait_active(cloud, server.id, deadline=180, since=time.time())  # Nova takes no metadata while it builds
     nova.mark(cloud, server.id, marks.UNTIL, "2099-01-01T00:00:00Z")
     assert nova.show(cloud, server.id).metadata[marks.UNTIL] == "2099-01-01T00:00:00Z"
     assert nova.show(cloud, server.id).metadata[marks.TAG] == run

@@ -2,7 +2,7 @@
 
 import pytest
 
-from imagecheck import choice, sandbox
+from imagecheck import choice, hostcmd, sandbox
 from imagecheck.cloud import connection, glance, nova
 from imagecheck.definition import load
 from imagecheck.imagefile import inspect
@@ -18,8 +18,8 @@ pytestmark = pytest.mark.sandbox
 @pytest.fixture
 def road(tmp_path):
     """A road of the smallest file that Nova takes for an image: such a server is ACTIVE and comes to nothing."""
-    file = tmp_path / "small.raw"
-    file.write_bytes(bytes(510) + b"\x55\xaa" + bytes(2**20 - 512))
+    file = tmp_path / "small.qcow2"
+    hostcmd.run(["qemu-img", "create", "-q", "-f", "qcow2", file, "1M"])
     site = sandbox.up()
     one = Road(
         choice.Choice("small", load("mariadb-debian"), inspect(file)), lambda: site, Folder(tmp_path / "report"),
