@@ -19,7 +19,7 @@ import pytest
 from imagecheck import causes, evidence, redact
 from imagecheck.blackbox import box as boxes
 from imagecheck.blackbox import cloudside, stopped
-from imagecheck.cloud import glance, network, nova, trove
+from imagecheck.cloud import glance, hypervisor, network, nova, trove
 from imagecheck.cloud.connection import Hiccup
 from imagecheck.cloud.ledger import Ledger
 from imagecheck.definition import known, load
@@ -53,8 +53,8 @@ def ground(tmp_path, monkeypatch):
     ledger.made(ledger.intend("instance", "one"), "an-instance")
     instance = trove.Shown("an-instance", "BUILD", "", "troves-server", "", (), TABLE)
     answers = {
-        nova: {"show": SERVER, "console": BOOTED + LEAKS, "actions": [nova.Step("create", LEAKS, 0, 0, "", LEAKS)],
-               "diagnostics": TABLE, "hypervisor": TABLE},
+        nova: {"show": SERVER, "console": BOOTED + LEAKS, "actions": [nova.Step("create", LEAKS, 0, 0, "", LEAKS)]},
+        hypervisor: {"diagnostics": TABLE, "record": TABLE},
         network: {"ports": [TABLE], "surroundings": TABLE},
         glance: {"show": TABLE},
         trove: {"show": instance, "show_as_tenant": instance},
@@ -294,7 +294,7 @@ def test_a_cloud_that_answers_nothing_costs_its_pieces_and_no_others(ground, tal
 
 def test_an_answer_that_does_not_come_is_not_waited_for(ground, talkative, folder, monkeypatch):
     late = threading.Event()
-    monkeypatch.setattr(nova, "diagnostics", lambda *_: late.wait(30) and {})
+    monkeypatch.setattr(hypervisor, "diagnostics", lambda *_: late.wait(30) and {})
     monkeypatch.setattr(evidence, "SECONDS", 0.5)
     node = broken(folder, ground)
     late.set()

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from imagecheck import fingerprint, series
-from imagecheck.cloud import nova
+from imagecheck.cloud import hypervisor, nova
 from imagecheck.errors import Cause, StepFailed, UsageError
 from imagecheck.launch.sample import FINGERPRINT, read
 from imagecheck.options import Launches
@@ -78,7 +78,7 @@ def world(tmp_path, monkeypatch):
     one.roads = {name: road(name) for name in ("a", "b")}
     monkeypatch.setattr(series, "Starter", lambda road, kind, *, cold, yes: Fake(one, road))
     monkeypatch.setattr(fingerprint, "fixed", lambda *_, **__: {"flavor": "small", "concurrency": "1"})
-    monkeypatch.setattr(nova, "compute_hosts", lambda _: one.hosts)
+    monkeypatch.setattr(hypervisor, "compute_hosts", lambda _: one.hosts)
     monkeypatch.setattr(nova, "flavors", lambda _: [])
 
     def walk(*names, **options):
