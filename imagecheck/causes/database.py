@@ -40,7 +40,8 @@ ROWS = (
         "MySQL, mysys/my_getopt.cc; PostgreSQL, src/backend/utils/misc/guc-file.l; trove/templates", _ALL,
         ("unknown variable '", "unknown option '", "unrecognized configuration parameter"),
         r"(?:unknown (?:variable|option) '(?P<what>[^']{1,120})'"
-        r"|unrecognized configuration parameter \"(?P<pg>[^\"]{1,80})\")", confidence="certain", fatal=True, times=1),
+        r"|unrecognized configuration parameter \"(?P<pg>[^\"]{1,80})\")", confidence="certain", fatal=True, times=1,
+        proven=True),
     Row("database-memory", "service", "image", 59, "the database gets no memory: {what}",
         "give the definition's [needs] ram_mib more, or make innodb_buffer_pool_size or shared_buffers smaller",
         "MySQL, storage/innobase/buf/buf0buf.cc; PostgreSQL, src/backend/port/sysv_shmem.c", _ALL,
@@ -66,17 +67,19 @@ ROWS = (
          "could not open configuration file"),
         r"(?P<what>Found option without preceding group in config file.{0,100}|Can't read dir of '[^']{1,100}'"
         r"|configuration file \"[^\"]{1,100}\" contains errors|could not open configuration file \"[^\"]{1,100}\")",
-        confidence="certain", fatal=True),
+        confidence="certain", fatal=True, proven=True),
     Row("library-missing", "service", "image", 59, "the database lacks a library: {what}",
         "the container is incomplete: install what it names", "ld.so(8)", _ALL,
         ("error while loading shared libraries", "could not load library", "could not access file \""),
         r"(?P<what>error while loading shared libraries: .{1,120}|could not load library .{1,120}"
-        r"|could not access file \"[^\"]{1,100}\": No such file or directory)", confidence="certain", fatal=True),
+        r"|could not access file \"[^\"]{1,100}\": No such file or directory)", confidence="certain", fatal=True,
+        proven=True),
     Row("program-missing-in-container", "service", "image", 58, "the container lacks the program {what}",
         "the entry point, mysqld (or postgres) and the client that Trove's health check calls must be in it",
         "runc, libcontainer; docker exec", ("docker", "agent", "journal", "container"),
         ("executable file not found in $PATH",),
-        r"exec: \\?\"(?P<what>(?!apparmor_parser)[^\"\\]{1,60})\\?\": executable file not found in \$PATH"),
+        r"exec: \\?\"(?P<what>(?!apparmor_parser|ip6?tables)[^\"\\]{1,60})\\?\": executable file not found in \$PATH",
+        proven=True),
     Row("database-crashed", "service", "image", 43, "the database crashed: {what}", "its log has a stack trace below; "
         "suspect the CPU model under emulation", "MySQL, sql/signal_handler.cc; PostgreSQL, postmaster.c", _ALL,
         ("got signal ", "was terminated by signal"),

@@ -99,6 +99,9 @@ SCENES = (
     agent("agent-crash", f"cp {PACKAGES}/trove/cmd/guest.py /opt/provoke/; "
           f"echo 'raise OverflowError(1)' >>{PACKAGES}/trove/cmd/guest.py",
           f"cp /opt/provoke/guest.py {PACKAGES}/trove/cmd/", 90),
+    agent("agent-options", f"cp {PACKAGES}/trove/common/cfg.py /opt/provoke/; "
+          f"sed -i \"s/StrOpt('guest_id'/StrOpt('guest_name'/\" {PACKAGES}/trove/common/cfg.py",
+          f"cp /opt/provoke/cfg.py {PACKAGES}/trove/common/", 60),
     # ---- its configuration
     agent("config-missing", "mv /etc/trove/conf.d /opt/provoke/", "mv /opt/provoke/conf.d /etc/trove/", 90),
     agent("agent-no-guest-info", "rm /etc/trove/conf.d/guest_info.conf", "baseline", 100),
@@ -106,7 +109,12 @@ SCENES = (
     conf("no-data-device", BROKER.format("127.0.0.1", "[mariadb]\\ndevice_path=/dev/vdz\\n"), 120),
     conf("registry-login", BROKER.format("127.0.0.1", "[guest_agent]\\ncontainer_registry=127.0.0.1:5999\\n"
          "container_registry_username=trove\\ncontainer_registry_password=none\\n")),
+    Scene("data-device-format", "agent", "blockdev --setro /dev/vdb; cd /; "
+          "for each in 1 2; do sudo -u trove python3 -c '"
+          "import logging; logging.basicConfig(); from trove.common import cfg; from trove.guestagent import volume; "
+          "volume.VolumeDevice(\"/dev/vdb\").format()'; done", "blockdev --setrw /dev/vdb"),
     # ---- the broker
+    conf("broker-is-localhost", BROKER.format("localhost:5678", ""), 40),
     conf("broker-name", BROKER.format("broker.invalid:5672", ""), 90),
     conf("broker-lost", BROKER.format("127.0.0.1:5677", ""), 90,
          "serve python3 /opt/provoke/servers.py hangs-up", "served"),
@@ -119,8 +127,7 @@ SCENES = (
     agent("agent-sudo", "mv /etc/sudoers.d /opt/provoke/", "mv /opt/provoke/sudoers.d /etc/", 60),
     agent("agent-uid-taken", "userdel database; groupdel database; groupadd -g 1001 other; "
           "useradd -u 1001 -g 1001 other", "userdel other", 60),
-    agent("agent-denied", "mv /var/log/trove /opt/provoke/; mkdir -m 700 /var/log/trove",
-          "rmdir /var/log/trove; rm -rf /var/log/trove; mv /opt/provoke/trove /var/log/", 60),
+    conf("agent-denied", BROKER.format("127.0.0.1", "log_file=/root/agent.log\\n"), 60),
     # ---- the guest around it
     Scene("no-host-keys", "journal", "mkdir /opt/provoke/k; mv /etc/ssh/ssh_host_* /opt/provoke/k/; "
           "systemctl mask --runtime sshd-keygen.service; systemctl restart ssh", "mv /opt/provoke/k/* /etc/ssh/",
@@ -139,10 +146,16 @@ SCENES = (
           "ip link del docker0; "
           "iptables -t nat -F; iptables -t nat -X; chmod 0 $(readlink -f /usr/sbin/iptables); restart_docker",
           "chmod 755 $(readlink -f /usr/sbin/iptables); undrop docker; docker_again", "docker"),
-    Scene("containerd-down", "journal", "systemctl mask --runtime --now containerd; restart_docker 40",
-          "systemctl unmask --runtime containerd; docker_again", "docker"),
+    Scene("docker-gave-up", "journal", "drop docker 'ExecStart=\\nExecStart=/bin/false\\nRestartSec=0'; "
+          "systemctl stop docker.socket; restart_docker 20", "undrop docker; docker_again", "docker"),
+    # as Docker's own packages start it; without the option dockerd starts a containerd of its own
+    Scene("containerd-down", "journal", "drop docker 'ExecStart=\\nExecStart=/usr/sbin/dockerd "
+          "--containerd=/run/containerd/containerd.sock'; systemctl mask --runtime --now containerd; restart_docker 60",
+          "systemctl unmask --runtime containerd; undrop docker; docker_again", "docker"),
     python("docker-socket-denied", "c.ping()", user="nobody"),
-    python("docker-unreachable", "c.ping()", before="systemctl stop docker.socket docker", undo="docker_again"),
+    # as often as an agent that starts again and again says it
+    Scene("docker-unreachable", "agent", "systemctl stop docker.socket docker; for each in 1 2 3; do "
+          "sudo -u trove python3 -c 'import docker; docker.from_env().ping()'; done", "docker_again"),
     # ---- images and containers
     pull("pull-no-tag", "unknown"),
     pull("pull-denied", "denied"),
@@ -179,7 +192,10 @@ SCENES = (
     Scene("database-crashed", "container", "database_made; docker run -d --name database -u 1001:1001 @good@ "
           "@container@; settle 25; docker kill -s SEGV database; settle 10; docker logs database", "no_database"),
     Scene("data-damaged", "container", "database_made; dd if=/dev/urandom of=$(find /srv/data -name ibdata1) bs=16384 "
-          "seek=2 count=90 conv=notrunc; database '@good@' '' 40", "no_database; rm -rf /srv/data"),
+          "seek=2 count=90 conv=notrunc; database '@good@' '' 40", "no_database; rm -rf /srv/data /srv/made"),
+    # the format's number at the head of the redo log (MariaDB 11.8, storage/innobase/log/log0recv.cc)
+    container("data-other-version", GOOD, before="database_made; printf '\\0\\0\\0\\143' | "
+              "dd of=/srv/data/ib_logfile0 bs=4 conv=notrunc"),
 )  # fmt: skip
 
 _HERE = Path(__file__).parent
@@ -222,7 +238,7 @@ def script(root: Root, scenes: Sequence[Scene]) -> None:
                 f"-u {scene.kept} >/var/provoked/{scene.id}"
             )
         else:
-            lines.append(f"{{ {scene.act}; }} >/var/provoked/{scene.id}")
+            lines.append(f"{{ {scene.act}; }} >/var/provoked/{scene.id} 2>&1")
         lines.append(f"{{ {scene.undo}; }} >/dev/null")
     lines += ["sync", "systemctl --no-block poweroff", ""]
     text = "\n".join(lines)

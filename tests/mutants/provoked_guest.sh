@@ -88,6 +88,31 @@ database_made() {
     touch /srv/made
 }
 
+drive() { # USER-DATA META-DATA
+    rm -rf /opt/provoke/drive
+    mkdir -p /opt/provoke/drive/openstack/latest
+    printf '%b' "$1" > /opt/provoke/drive/openstack/latest/user_data
+    printf '%s' "$2" > /opt/provoke/drive/openstack/latest/meta_data.json
+    mke2fs -q -F -L config-2 -d /opt/provoke/drive /opt/provoke/drive.img 4M
+    losetup -f --show /opt/provoke/drive.img > /opt/provoke/drive.loop
+    udevadm settle
+}
+
+no_drive() {
+    losetup -d "$(cat /opt/provoke/drive.loop)"
+    udevadm settle
+}
+
+stages() { # cloud-init, as if this were its first boot
+    rm -rf /var/lib/cloud /run/cloud-init /var/log/cloud-init.log
+    mkdir -p /run/cloud-init
+    cloud-init init --local
+    cloud-init init
+    cloud-init modules --mode config
+    cloud-init modules --mode final
+    true
+}
+
 [ ! -f /etc/docker/daemon.json ] || cp /etc/docker/daemon.json /opt/provoke/
 systemctl stop trove-guestagent
 baseline
