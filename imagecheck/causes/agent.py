@@ -151,7 +151,7 @@ ROWS = (
         "build the image with the control plane's release of the agent, or cap it: [upgrade_levels] guestagent",
         "oslo.messaging 16.1, rpc/dispatcher.py; trove/guestagent/api.py", ("agent", "journal", "trove"),
         ("Endpoint does not support RPC",), r"(?P<what>Endpoint does not support RPC (?:version|method) \S{1,40})",
-        confidence="certain", fatal=True, known=(12,)),
+        confidence="certain", fatal=True, known=(12,), proven=True),
     Row("release-differs", "service", "image", 26, "agent and control plane are of different releases",
         "build the image with the control plane's release of the agent (DIB_REPOREF_guest_agent)",
         "trove/guestagent/api.py API_LATEST_VERSION", holds=_older, known=(12,)),

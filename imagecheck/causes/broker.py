@@ -68,7 +68,7 @@ ROWS = (
         "RabbitMQ, rabbit_access_control.erl, rabbit_vhost.erl", _LOGS,
         ("NOT_ALLOWED - ", "ACCESS_REFUSED - access to ", "refused for user"),
         r"(?:NOT_ALLOWED|ACCESS_REFUSED) - (?P<what>(?:vhost|access to) .{1,120})", cleared=_UP, unless=_served,
-        holds=lambda f: _login(f, "not_allowed", "vhost"), confidence="certain", fatal=True, known=(1,)),
+        holds=lambda f: _login(f, "not_allowed", "vhost"), confidence="certain", fatal=True, known=(1,), proven=True),
     Row("broker-certificate-date", "boot", "cloud", 66, "the broker's certificate is not valid at the guest's time "
         "({why})", "renew the certificate; compare the guest's clock first",
         "Python, ssl; OpenSSL, crypto/x509/x509_txt.c", _LOGS, ("CERTIFICATE_VERIFY_FAILED",),
@@ -125,10 +125,11 @@ ROWS = (
         cleared=("The broker has unblocked the connection",), confidence="certain", retry=True),
     Row("queue-differs", "boot", "cloud", 63, "the broker's queues were made with other settings than the agent's "
         "({what})", "[oslo_messaging_rabbit] (amqp_durable_queues, rabbit_quorum_queue, ...) must be the same in "
-        "trove.conf and trove-guestagent.conf", "RabbitMQ, rabbit_misc.erl (inequivalent arg); oslo.messaging 16.1",
+        "trove.conf and trove-guestagent.conf", "RabbitMQ, rabbit_misc.erl (inequivalent arg); oslo.messaging 16.1, "
+        "impl_rabbit.py _declare_fallback: it tries other settings once, so that alone ends no wait",
         _LOGS, ("PRECONDITION_FAILED - inequivalent arg",),
         r"PRECONDITION_FAILED - inequivalent arg '(?P<what>[^']{1,60})' for (?:queue|exchange)", confidence="certain",
-        fatal=True, times=2, grace=3, known=(5,)),
+        known=(5,), proven=True),
     Row("no-exchange", "boot", "cloud", 62, "the exchange {what} that the agent sends to does not exist",
         "control_exchange must be the same in trove.conf and trove-guestagent.conf (oslo's default is 'openstack')",
         "RabbitMQ, rabbit_misc.erl; Trove never calls rpc.set_defaults()", _LOGS, ("NOT_FOUND - no exchange",),

@@ -77,7 +77,7 @@ ROWS = (
         "the traceback below it says why; Python or cloud-init of the image is damaged, or they do not fit each other",
         "cloud-init 25.1, cloudinit/cmd/main.py status_wrapper", _ALL, ("failed stage ", "failed run of stage "),
         r"failed (?:run of )?stage (?P<what>init-local|init|modules-config|modules-final)\b", confidence="certain",
-        fatal=True),
+        fatal=True, proven=True),
     # systemd shortens long lines on a console: "cloud-init-local.s…ud-init: Local Stage".
     Row("stage-failed", "boot", "image", 43, "cloud-init's {what} stage did not start, so the guest got nothing of "
         "what it was given",

@@ -18,9 +18,10 @@ ROWS = (
         fatal=True),
     Row("entry-point-denied", "service", "image", 60, "the container's entry point may not prepare its folders: {what}",
         _OWNER, "docker-library, docker-entrypoint.sh; coreutils", ("container",),
-        ("chown: ", "mkdir: ", "chmod: ", "initdb: error: "),
-        r"(?P<what>(?:chown|mkdir|chmod|initdb: error): [^:]{1,120}: (?:Permission denied|Operation not permitted))",
-        fatal=True),
+        ("chown: ", "mkdir: ", "chmod: ", "initdb: error: ", "tar: "),
+        r"(?P<what>(?:chown|mkdir|chmod|tar|initdb: error): [^:]{1,120}: (?:Cannot (?:mkdir|open): )?"
+        r"(?:Permission denied|Operation not permitted))",
+        fatal=True, proven=True),
     Row("data-not-empty", "service", "image", 60, "the database's data directory is not empty: {what}",
         "what does the image or the volume bring there? ext4's lost+found needs a subfolder as data directory",
         "MySQL, sql/sql_initialize.cc; PostgreSQL, src/bin/initdb/initdb.c", _ALL,
@@ -45,9 +46,11 @@ ROWS = (
     Row("database-memory", "service", "image", 59, "the database gets no memory: {what}",
         "give the definition's [needs] ram_mib more, or make innodb_buffer_pool_size or shared_buffers smaller",
         "MySQL, storage/innobase/buf/buf0buf.cc; PostgreSQL, src/backend/port/sysv_shmem.c", _ALL,
-        ("Cannot allocate memory",),
+        ("Cannot allocate memory", "Cannot map innodb_buffer_pool_size", "Out of memory (Needed"),
         r"(?P<what>(?:InnoDB: .{0,60}|FATAL:  could not map anonymous shared memory.{0,40}"
-        r"|mmap\(.{1,60} failed; errno 12.{0,20})Cannot allocate memory.{0,60})", confidence="certain", fatal=True),
+        r"|mmap\(.{1,60} failed; errno 12.{0,20})Cannot allocate memory.{0,60}"
+        r"|InnoDB: Cannot map innodb_buffer_pool_size\w{0,4}=\w{1,20}|mariadbd: Out of memory \(Needed .{1,40})",
+        confidence="certain", fatal=True, proven=True),
     Row("data-locked", "service", "image", 58, "another server holds the database's files: {what}",
         "do not install or enable a database server in the guest itself", "MySQL, storage/innobase/os/os0file.cc; "
         "PostgreSQL, src/backend/utils/init/miscinit.c", _ALL,
@@ -57,9 +60,10 @@ ROWS = (
     Row("no-root-password", "service", "image", 60, "the container's entry point got no password for the administrator",
         "it must take MYSQL_ROOT_PASSWORD or POSTGRES_PASSWORD, which the agent sets",
         "docker-library, docker-entrypoint.sh; trove/guestagent/datastore/mysql_common/service.py start_db, 2025.1",
-        _ALL, ("Database is uninitialized and",),
-        r"Database is uninitialized and (?:password option is not specified|superuser password is not specified)",
-        confidence="certain", fatal=True),
+        _ALL, ("Database is uninitialized and", "docker-entrypoint: set "),
+        r"Database is uninitialized and (?:password option is not specified|superuser password is not specified)"
+        r"|docker-entrypoint: set \w{4,30}_PASSWORD .{0,40}for the first start",
+        confidence="certain", fatal=True, proven=True),
     Row("setting-file-broken", "service", "image", 57, "the database cannot read its configuration: {what}",
         "look at what lies below /etc/mysql or /etc/postgresql in the guest; Trove mounts it over the container's own",
         "MySQL, mysys/my_default.cc; PostgreSQL, guc-file.l", _ALL,

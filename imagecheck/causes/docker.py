@@ -32,10 +32,11 @@ ROWS = (
         "name an existing image in [<datastore>] docker_image, or give [guest_agent] container_registry_username; with "
         "network_isolation the agent's own pull uses no credentials", "moby, distribution/errors.go; "
         "trove/guestagent/utils/docker.py _create_container_with_low_level_api", _ALL,
-        ("pull access denied for ", "unauthorized: ", "no basic auth credentials", "denied: requested access"),
+        ("pull access denied for ", "unauthorized: ", '("unauthorized")', "no basic auth credentials",
+         "denied: requested access"),
         r"pull access denied for (?P<what>[^\s,]{1,160})|unauthorized: (?:authentication required|incorrect username)"
-        r"|no basic auth credentials|denied: requested access to the resource is denied", confidence="certain",
-        fatal=True, known=(6, 7)),
+        r"|Error \(\"unauthorized\"\)|no basic auth credentials|denied: requested access to the resource is denied",
+        confidence="certain", fatal=True, known=(6, 7), proven=True),
     Row("pull-rate", "service", "cloud", 60, "the registry's rate limit is used up", _PULL,
         "distribution, registry/api/errcode (TOOMANYREQUESTS)", _ALL,
         ("toomanyrequests", "You have reached your pull rate limit"),
@@ -43,8 +44,10 @@ ROWS = (
         known=(6,), proven=True),
     Row("pull-insecure", "service", "cloud", 60, "the registry speaks plain HTTP and docker was not told so",
         "name it in docker_insecure_registries of trove.conf, or in the image's daemon.json",
-        "moby, registry; Go, net/http", _ALL, ("server gave HTTP response to HTTPS client",),
-        r"server gave HTTP response to HTTPS client", confidence="certain", fatal=True, known=(6,)),
+        "moby, registry; Go, net/http, crypto/tls", _ALL,
+        ("server gave HTTP response to HTTPS client", "tls: first record does not look like a TLS handshake"),
+        r"server gave HTTP response to HTTPS client|tls: first record does not look like a TLS handshake",
+        confidence="certain", fatal=True, known=(6,), proven=True),
     Row("pull-certificate", "service", "cloud", 60, "docker does not trust the registry's certificate: {what}",
         "put the CA into the image (/etc/docker/certs.d), renew the certificate, compare the guest's clock",
         "Go, crypto/x509/verify.go", _ALL, ("x509: certificate",), r"x509: (?P<what>certificate .{1,140})",

@@ -3,6 +3,7 @@
     python tests/mutants/provoke.py consoles [--only ROW]   one boot per row: firmware, GRUB, kernel, systemd
     python tests/mutants/provoke.py guest [--only ROW]      one boot for all: agent, docker, database, cloud-init
     python tests/mutants/provoke.py cloud [--only ROW]      requests to the sandbox's Nova and Trove, no guest
+    python tests/mutants/provoke.py launch [--only ROW]     one boot by the sandbox's Nova, one launch by its Trove
 
 Each row of imagecheck/causes that is told so is written to tests/harness/fixtures/causes/broken/ROW.PLACE.txt. Needs
 root, QEMU and the built image; no network card is given to a guest.
@@ -28,6 +29,7 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 import overlay  # noqa: E402
 import provoked_cloud  # noqa: E402
 import provoked_cloudinit  # noqa: E402
+import provoked_launch  # noqa: E402
 from provoked_consoles import CONSOLES, Console  # noqa: E402
 from provoked_guest import SCENES as GUEST  # noqa: E402
 from provoked_guest import script  # noqa: E402
@@ -155,24 +157,47 @@ def guest(good: Path, like: definition.Definition, wanted: list[str], raw: Path 
             return sum(not _told(root / "var/provoked", scene.id, scene.place) for scene in scenes)
 
 
-def cloud(like: definition.Definition, wanted: list[str]) -> int:
-    """Each scene on the sandbox; how many did not tell."""
+@contextlib.contextmanager
+def on_sandbox(like: definition.Definition) -> Iterator[tuple[Road, Path]]:
+    """A road on the sandbox, and a folder; what is made there is removed."""
     with tempfile.TemporaryDirectory(prefix="provoke-") as name:
-        work = Path(name)
-        road = Road(choice.image(like.name, ""), lambda: sandbox.up(yes=True), Folder(work / "report"))
-        missed = 0
+        road = Road(choice.image(like.name, ""), lambda: sandbox.up(yes=True), Folder(Path(name) / "report"))
         try:
-            stage = provoked_cloud.Stage(road.cloud(), "", contextlib.ExitStack(), work)
-            stage.image = stage.uploaded("empty", "1M")
-            for scene in provoked_cloud.SCENES:
-                if scene.id in wanted:
-                    text = provoked_cloud.play(stage, scene)
-                    (work / scene.id).write_text(text, encoding="utf-8")
-                    missed += not _told(work, scene.id, scene.place)
+            yield road, Path(name)
         finally:
             for line in road.close():
                 print(line)
-        return missed
+
+
+def cloud(like: definition.Definition, wanted: list[str]) -> int:
+    """Each scene on the sandbox; how many did not tell."""
+    missed = 0
+    with on_sandbox(like) as (road, work):
+        stage = provoked_cloud.Stage(road.cloud(), "", contextlib.ExitStack(), work)
+        stage.image = stage.uploaded("empty", "1M")
+        for scene in provoked_cloud.SCENES:
+            if scene.id in wanted:
+                missed += not _kept(work, scene.id, scene.place, provoked_cloud.play(stage, scene))
+    return missed
+
+
+def launch(like: definition.Definition, wanted: list[str]) -> int:
+    """The same with guests."""
+    missed = 0
+    with on_sandbox(like) as (road, work):
+        if rows := [row for row in wanted if row in provoked_launch.BOOTED]:
+            for row, place, text in provoked_launch.booted(road, rows):
+                missed += not _kept(work, row, place, text)
+    if any(row in provoked_launch.LAUNCHED for row in wanted):
+        with on_sandbox(like) as (road, work):
+            for row, place, text in provoked_launch.launched(road):
+                missed += not _kept(work, row, place, text)
+    return missed
+
+
+def _kept(work: Path, row: str, place: Place, text: str) -> bool:
+    (work / row).write_text(text, encoding="utf-8")
+    return _told(work, row, place)
 
 
 def _told(folder: Path, row: str, place: Place) -> bool:
@@ -189,17 +214,18 @@ def _told(folder: Path, row: str, place: Place) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("consoles", "guest", "cloud"))
+    parser.add_argument("what", choices=("consoles", "guest", "cloud", "launch"))
     parser.add_argument("--only", action="append", metavar="PATTERN", help="only such rows; repeatable")
     parser.add_argument("--image", default="mariadb-debian", help="definition of the good image (default: %(default)s)")
     parser.add_argument("--file", type=Path, help="the good image's file, when not the built one")
     parser.add_argument("--raw", type=Path, metavar="FOLDER", help="keep all that the scenes printed there")
     option = parser.parse_args()
     like = definition.load(option.image)
-    table = {"consoles": CONSOLES, "guest": SCENES, "cloud": provoked_cloud.SCENES}[option.what]
-    wanted = [row.id for row in table if any(fnmatch.fnmatch(row.id, one) for one in option.only or "*")]
-    if option.what == "cloud":
-        return 1 if cloud(like, wanted) else 0
+    table = {"consoles": CONSOLES, "guest": SCENES, "cloud": provoked_cloud.SCENES}.get(option.what, ())
+    ids = [row.id for row in table] or provoked_launch.IDS
+    wanted = [row for row in ids if any(fnmatch.fnmatch(row, one) for one in option.only or "*")]
+    if option.what in ("cloud", "launch"):
+        return 1 if {"cloud": cloud, "launch": launch}[option.what](like, wanted) else 0
     good = (imagefile.inspect(option.file) if option.file else build.build(like)).path
     if option.what == "guest":
         return 1 if guest(good, like, wanted, option.raw) else 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 from provoked_guest import Scene
 
 PACKAGES = "/usr/lib/python3/dist-packages/cloudinit"
+INCLUDE = "#include\\nfile:///opt/provoke/nothing\\n"  # what it names is not there
 SOURCES = "/etc/cloud/cloud.cfg.d/99-provoked.cfg"
 
 
@@ -33,12 +34,9 @@ SCENES = (
           "cat /var/log/cloud-init.log", f"rm {SOURCES}"),
     drive("drive-broken", meta='{"uuid": "i-1", "host'),
     drive("user-data-kind", user="[DEFAULT]\\nguest_id=1\\n"),
-    drive("user-data-failed", user="#include\\nfile:///opt/provoke/nothing\\n"),
     drive("user-data-schema", user="#cloud-config\\nwrite_file: []\\n"),
-    drive("stage-crashed", before=f"cp {PACKAGES}/stages.py /opt/provoke/; echo 'del Init' >>{PACKAGES}/stages.py",
-          undo=f"cp /opt/provoke/stages.py {PACKAGES}/"),
-    drive("cloud-init-error", before=f"cp {PACKAGES}/stages.py /opt/provoke/; echo 'del Init' >>{PACKAGES}/stages.py",
-          undo=f"cp /opt/provoke/stages.py {PACKAGES}/", kept="cloud-init status --long"),
+    drive("stage-crashed", user=INCLUDE),
+    drive("cloud-init-error", user=INCLUDE, kept="cloud-init status --long"),
     Scene("cloud-init-disabled", "cloud-init", "touch /etc/cloud/cloud-init.disabled; cloud-init status --long",
           "rm /etc/cloud/cloud-init.disabled"),
 )  # fmt: skip

@@ -5,6 +5,7 @@ All scenes run one after the other in one boot, by a unit of their own; each put
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -100,7 +101,7 @@ SCENES = (
           f"echo 'raise OverflowError(1)' >>{PACKAGES}/trove/cmd/guest.py",
           f"cp /opt/provoke/guest.py {PACKAGES}/trove/cmd/", 90),
     agent("agent-options", f"cp {PACKAGES}/trove/common/cfg.py /opt/provoke/; "
-          f"sed -i \"s/StrOpt('guest_id'/StrOpt('guest_name'/\" {PACKAGES}/trove/common/cfg.py",
+          f"sed -i \"s/'database_service_uid'/'database_uid'/\" {PACKAGES}/trove/common/cfg.py",
           f"cp /opt/provoke/cfg.py {PACKAGES}/trove/common/", 60),
     # ---- its configuration
     agent("config-missing", "mv /etc/trove/conf.d /opt/provoke/", "mv /opt/provoke/conf.d /etc/trove/", 90),
@@ -150,8 +151,8 @@ SCENES = (
           "systemctl stop docker.socket; restart_docker 20", "undrop docker; docker_again", "docker"),
     # as Docker's own packages start it; without the option dockerd starts a containerd of its own
     Scene("containerd-down", "journal", "drop docker 'ExecStart=\\nExecStart=/usr/sbin/dockerd "
-          "--containerd=/run/containerd/containerd.sock'; systemctl mask --runtime --now containerd; restart_docker 60",
-          "systemctl unmask --runtime containerd; undrop docker; docker_again", "docker"),
+          "--containerd=/run/containerd/containerd.sock'; systemctl mask --runtime --now containerd; "
+          "restart_docker 150", "systemctl unmask --runtime containerd; undrop docker; docker_again", "docker"),
     python("docker-socket-denied", "c.ping()", user="nobody"),
     # as often as an agent that starts again and again says it
     Scene("docker-unreachable", "agent", "systemctl stop docker.socket docker; for each in 1 2 3; do "
@@ -160,7 +161,8 @@ SCENES = (
     pull("pull-no-tag", "unknown"),
     pull("pull-denied", "denied"),
     pull("pull-rate", "rate"),
-    pull("pull-architecture", "arm64"),
+    # docker-py drops what the daemon says in the stream of a pull; the daemon's journal has it
+    dataclasses.replace(pull("pull-architecture", "arm64"), place="docker", kept="docker"),
     pull("pull-insecure", "unknown", "172.17.0.1:5050/trove/mariadb:11.9"),
     python("pull-certificate", 'c.api.pull("172.17.0.1:5671/trove/mariadb", tag="11.9")',
            before="serve python3 /opt/provoke/servers.py tls unknown", undo="served"),
@@ -178,24 +180,23 @@ SCENES = (
     # ---- the database in its container
     container("no-root-password", "-v /srv/data:/var/lib/mysql",
               before="mkdir -p /srv/data; chown 1001:1001 /srv/data"),
-    container("data-denied", GOOD, "mariadbd --datadir=/var/lib/mysql/data",
-              before="mkdir -p /srv/data/data; chown -R 0:0 /srv/data"),
+    Scene("data-denied", "container", "database_made; find /srv/data -type f -exec chown 0:0 {} + -exec chmod 600 {} "
+          "+; database '@good@' '' 40", "no_database; rm -rf /srv/data /srv/made"),
     container("entry-point-denied", GOOD, before="mkdir -p /srv/data; chown 0:0 /srv/data"),
-    container("unknown-setting", GOOD, "mariadbd --query-cache-foo=1", before="database_made"),
+    container("unknown-setting", GOOD, "--query-cache-foo=1", before="database_made"),
     container("setting-file-broken", f"{GOOD} -v /opt/provoke/broken.cnf:/etc/mysql/my.cnf "
               "-v /opt/provoke/broken.cnf:/etc/mysql/mariadb.cnf",
               before="database_made; echo innodb=1 >/opt/provoke/broken.cnf"),
-    container("database-memory", GOOD, "mariadbd --innodb-buffer-pool-size=4T", before="database_made"),
+    container("database-memory", GOOD, "--innodb-buffer-pool-size=4T", before="database_made"),
     container("library-missing", f"{GOOD} -v /dev/null:@library@:ro", before="database_made"),
-    Scene("data-locked", "container", "database_made; docker run -d --name other -u 1001:1001 @good@ @container@; "
+    Scene("data-locked", "container", "database_made; docker run -d --name other -u 1001:1001 @good@ @container@ "
+          "$server; "
           "settle 15; database '@good@' '' 40", "no_database; docker rm -f other"),
     Scene("database-crashed", "container", "database_made; docker run -d --name database -u 1001:1001 @good@ "
           "@container@; settle 25; docker kill -s SEGV database; settle 10; docker logs database", "no_database"),
     Scene("data-damaged", "container", "database_made; dd if=/dev/urandom of=$(find /srv/data -name ibdata1) bs=16384 "
           "seek=2 count=90 conv=notrunc; database '@good@' '' 40", "no_database; rm -rf /srv/data /srv/made"),
-    # the format's number at the head of the redo log (MariaDB 11.8, storage/innobase/log/log0recv.cc)
-    container("data-other-version", GOOD, before="database_made; printf '\\0\\0\\0\\143' | "
-              "dd of=/srv/data/ib_logfile0 bs=4 conv=notrunc"),
+    container("data-other-version", GOOD, before="database_made; other_format /srv/data/ib_logfile0"),
 )  # fmt: skip
 
 _HERE = Path(__file__).parent

@@ -65,9 +65,12 @@ docker_again() {
     systemctl restart docker.socket docker
 }
 
-database() { # OPTIONS COMMAND SECONDS
+# The size that Trove's own settings name, with which the image's data directory was made.
+server="mariadbd --innodb-data-file-path=ibdata1:10M:autoextend"
+
+database() { # OPTIONS SERVER-OPTIONS SECONDS
     # shellcheck disable=SC2086 # words
-    docker run -d --name database -u 1001:1001 $1 @container@ $2
+    docker run -d --name database -u 1001:1001 $1 @container@ $server $2
     timeout "$3" docker wait database
     docker logs database
 }
@@ -81,11 +84,33 @@ database_made() {
     rm -rf /srv/data
     mkdir -p /srv/data
     chown 1001:1001 /srv/data
-    docker run -d --name first -u 1001:1001 @good@ @container@
+    # shellcheck disable=SC2086 # words
+    docker run -d --name first -u 1001:1001 @good@ @container@ $server
     settle 60
     docker stop first
     docker rm first
     touch /srv/made
+}
+
+other_format() { # FILE: the format's number at its head, with the checksum (MariaDB 11.8, log0recv.cc, log_crypt.h)
+    python3 - "$1" << 'END'
+import sys
+
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+with open(sys.argv[1], "r+b") as file:
+    head = bytearray(file.read(512))
+    head[:4] = (99).to_bytes(4, "big")
+    head[508:] = crc32c(head[:508]).to_bytes(4, "big")
+    file.seek(0)
+    file.write(head)
+END
 }
 
 drive() { # USER-DATA META-DATA
