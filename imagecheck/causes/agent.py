@@ -67,7 +67,7 @@ ROWS = (
         "build the image with the control plane's release of the agent (DIB_REPOREF_guest_agent)",
         "oslo.config, cfg.py NoSuchOptError; element guest-agent pins master", _LOGS, ("NoSuchOptError: ",),
         r"NoSuchOptError: (?P<what>no such option \S{1,60} in group \[\S{1,60}\])", confidence="certain", fatal=True,
-        known=(12,)),
+        known=(12,), proven=True),
     Row("agent-module-missing", "boot", "image", 66, "the agent's Python lacks {what}",
         "install the agent with its requirements (upper-constraints of the same release) into the interpreter that "
         "its unit starts", "Python, importlib", ("agent", "journal"), ("ModuleNotFoundError: ", "ImportError: "),
@@ -158,7 +158,7 @@ ROWS = (
     Row("prepare-failed", "service", "image", 32, "the agent could not prepare the database: {what}",
         "the agent's log has the traceback", "trove/guestagent/datastore/manager.py _prepare, 2025.1", _LOGS,
         ("Failed to prepare datastore: ",), r"Failed to prepare datastore: (?P<what>.{1,200})", confidence="certain",
-        fatal=True, known=(6,)),
+        fatal=True, known=(6,), proven=True),
     Row("database-late", "service", "image", 34, "the database did not get healthy in the time that the agent gives it "
         "({what})", "raise state_change_wait_time in trove-guestagent.conf on slow machines; look at the container's "
         "log and for 'Out of memory'", "trove/guestagent/datastore/service.py wait_for_status, 2025.1", _LOGS,

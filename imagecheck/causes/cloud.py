@@ -123,7 +123,7 @@ ROWS = (
         "its log says why", "trove/guestagent/datastore/service.py end_install, 2025.1", _TROVE,
         ("Service not active, status: ",), r"Service not active, status: (?P<what>failed to spawn|shutdown|crashed)",
         holds=lambda f: f"the agent told Trove: {f.told}" if f.told == "failed to spawn" else "", fatal=True,
-        known=(6, 15)),
+        known=(6, 15), proven=True),
     Row("agent-silent", "boot", "image", 8, "Trove heard nothing of the agent until its time was over",
         "was the agent started, did it get its files, does it reach the broker?",
         "trove/taskmanager/models.py wait_for_instance; usage_timeout", _TROVE, ("Polling request timed out",),

@@ -61,7 +61,7 @@ ROWS = (
     Row("pull-architecture", "service", "image", 61, "the container is not made for this machine ({what})",
         "take a container built for the guest's architecture", "moby, distribution/pull_v2.go", _ALL,
         ("no matching manifest for ",), r"no matching manifest for (?P<what>\S{1,40})", confidence="certain",
-        fatal=True),
+        fatal=True, proven=True),
     Row("container-absent", "service", "image", 50, "docker's store has no {what}",
         "the tag must be the datastore version's number: preload exactly that", "moby, daemon/images/image.go; "
         "trove/guestagent/datastore/mysql_common/service.py start_db, 2025.1", _ALL, ("No such image: ",),
@@ -118,7 +118,7 @@ ROWS = (
         "enabled? `journalctl -u containerd`", "moby, libcontainerd/supervisor", _ALL,
         ('failed to dial "/run/containerd', "timeout waiting for containerd to start", "containerd.sock: connect:"),
         r"failed to dial \\?\"/run/containerd/containerd\.sock|timeout waiting for containerd to start"
-        r"|containerd\.sock: connect: (?:connection refused|no such file)", cleared=("API listen on",)),
+        r"|containerd\.sock: connect: (?:connection refused|no such file)", cleared=("API listen on",), proven=True),
     Row("docker-socket-denied", "service", "image", 58, "the agent may not talk to docker",
         "put the agent's user into the group docker", "docker-py, docker/api/client.py; moby, docker.socket",
         ("agent", "journal"), ("PermissionError(13", "permission denied while trying to connect to the Docker"),

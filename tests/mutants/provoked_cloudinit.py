@@ -36,7 +36,7 @@ SCENES = (
     drive("user-data-kind", user="[DEFAULT]\\nguest_id=1\\n"),
     drive("user-data-schema", user="#cloud-config\\nwrite_file: []\\n"),
     drive("stage-crashed", user=INCLUDE),
-    drive("cloud-init-error", user=INCLUDE, kept="cloud-init status --long"),
+    drive("cloud-init-error", user="#cloud-config\\nruncmd: [[/bin/false]]\\n", kept="cloud-init status --long"),
     Scene("cloud-init-disabled", "cloud-init", "touch /etc/cloud/cloud-init.disabled; cloud-init status --long",
           "rm /etc/cloud/cloud-init.disabled"),
 )  # fmt: skip

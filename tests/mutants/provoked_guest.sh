@@ -66,11 +66,11 @@ docker_again() {
 }
 
 # The size that Trove's own settings name, with which the image's data directory was made.
-server="mariadbd --innodb-data-file-path=ibdata1:10M:autoextend"
+mariadb="mariadbd --innodb-data-file-path=ibdata1:10M:autoextend"
 
 database() { # OPTIONS SERVER-OPTIONS SECONDS
     # shellcheck disable=SC2086 # words
-    docker run -d --name database -u 1001:1001 $1 @container@ $server $2
+    docker run -d --name database -u 1001:1001 $1 @container@ $mariadb $2
     timeout "$3" docker wait database
     docker logs database
 }
@@ -85,7 +85,7 @@ database_made() {
     mkdir -p /srv/data
     chown 1001:1001 /srv/data
     # shellcheck disable=SC2086 # words
-    docker run -d --name first -u 1001:1001 @good@ @container@ $server
+    docker run -d --name first -u 1001:1001 @good@ @container@ $mariadb
     settle 60
     docker stop first
     docker rm first
