@@ -193,7 +193,8 @@ SCENES = (
           "$mariadb; "
           "settle 15; database '@good@' '' 40", "no_database; docker rm -f other"),
     Scene("database-crashed", "container", "database_made; docker run -d --name database -u 1001:1001 @good@ "
-          "@container@ $mariadb; settle 25; docker kill -s SEGV database; settle 10; docker logs database", "no_database"),
+          "@container@ $mariadb; settle 25; docker kill -s SEGV database; settle 10; docker logs database",
+          "no_database"),
     Scene("data-damaged", "container", "database_made; dd if=/dev/urandom of=$(find /srv/data -name ibdata1) bs=16384 "
           "seek=2 count=90 conv=notrunc; database '@good@' '' 40", "no_database; rm -rf /srv/data /srv/made"),
     container("data-other-version", GOOD, before="database_made; other_format /srv/data/ib_logfile0"),
