@@ -8,7 +8,6 @@ import math
 import random
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -325,6 +324,8 @@ def test_identical_images_are_called_slower_in_at_most_one_of_a_hundred_gates(mo
 
 def test_a_launch_that_takes_ten_percent_longer_is_found():
     errors = bench()
+    import numpy as np
+
     dice = np.random.default_rng(1)
     times, uncertainty = errors.drawn(errors.jitter, dice, 0.02, 20, 10, 0.10)
     assert {errors.real(one, uncertainty) for one in times} == {"REGRESSED"}

@@ -1,16 +1,25 @@
 """The statistics of launches say what scipy says, and nothing that a series may hold makes them break."""
 
+import importlib
 import itertools
 import math
 import random
 
-import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from scipy import stats as scipy_stats
 
 from imagecheck.launch import stats
+
+
+class Theirs:
+    """scipy.stats and numpy, loaded by the first test that asks for a second opinion: that takes two seconds."""
+
+    def __getattr__(self, name):
+        return getattr(importlib.import_module("scipy.stats"), name)
+
+
+scipy_stats = Theirs()
 
 SECONDS = st.floats(0, 1e9)
 TIED = st.integers(0, 5).map(float)
@@ -19,6 +28,8 @@ WILD = st.one_of(SECONDS, TIED, st.just(math.inf))
 
 @given(st.lists(SECONDS, min_size=1), st.floats(0, 1))
 def test_quantiles_are_numpys(values, share):
+    import numpy as np
+
     assert stats.quantile(values, share) == pytest.approx(np.quantile(values, share), rel=1e-9, abs=1e-9)
 
 
