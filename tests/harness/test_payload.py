@@ -358,7 +358,7 @@ def test_an_archive_of_too_many_files_or_bytes_is_refused(tmp_path, monkeypatch)
 
 # ---- wild bytes end in the same sentences
 
-WILD = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+WILD = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @WILD
