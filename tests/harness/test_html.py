@@ -14,7 +14,7 @@ from typing import Any
 
 import html_fixtures as given_
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from imagecheck import cli
@@ -305,6 +305,7 @@ PLACES = [place for place in places(DOCUMENTS) if len(place) > 1]
 
 
 @given(st.sampled_from(PLACES), JSON)
+@example(("report", "launches", "changes", "changed", "enabled units"), {"a\nb\x1f": False})
 def test_anybodys_json_gives_a_harmless_page_or_one_sentence(place, value):
     documents = json.loads(json.dumps(DOCUMENTS))
     inner = documents
