@@ -24,9 +24,8 @@ def run(pytester, tmp_path, monkeypatch):
     monkeypatch.delenv("OS_CLOUD", raising=False)
 
     def start(*arguments, cache=False):
-        # In this process: loading the clients takes seconds. -n needs processes of its own.
-        how = pytester.runpytest_subprocess if "-n" in arguments else pytester.runpytest_inprocess
-        return how(*([] if cache else ["-p", "no:cacheprovider"]), *map(str, arguments))
+        # In this process: loading the clients takes seconds.
+        return pytester.runpytest_inprocess(*([] if cache else ["-p", "no:cacheprovider"]), *map(str, arguments))
 
     return start
 
@@ -213,7 +212,8 @@ def test_one_worker_walks_the_whole_road_of_an_image(pytester, run, raw, tmp_pat
         """
     )
     done = run("--image", raw, "--image", other, "--datastore", "mariadb:11.8", "--stage", "disk", "-n", "2",
-               "--junitxml=j.xml", "test_one_worker_walks_the_whole_road_of_an_image.py")  # fmt: skip
+               "-p", "no:hypothesispytest", "--junitxml=j.xml",
+               "test_one_worker_walks_the_whole_road_of_an_image.py")  # fmt: skip
     done.assert_outcomes(passed=8)
     for name in ("small", "other"):
         assert len(set((pytester.path / f"{name}.txt").read_text().split())) == 1

@@ -300,6 +300,14 @@ def test_dev_without_a_command_says_how_it_is_used():
     assert done.stderr.startswith("usage: ./dev COMMAND")
 
 
+@pytest.mark.skipif(not (ROOT / ".venv/made-at").exists(), reason="needs the .venv of ./dev")
+def test_what_dev_starts_compiles_once():
+    """Containers switch byte code off, and the packages of .venv come without: each start would compile them all."""
+    asked = [ROOT / "dev", "python", "-c", "import sys; print(sys.dont_write_bytecode)"]
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    assert subprocess.run(asked, capture_output=True, text=True, check=True, env=environment).stdout == "False\n"
+
+
 def test_a_wheel_carries_definitions_elements_and_checks(tmp_path):
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path], cwd=ROOT, check=True,
