@@ -58,12 +58,11 @@ def undress(root: Path, agent: str) -> None:
     units = root / "etc/systemd/system"
     for pattern in OURS:
         for folder in (units, root / "usr/lib/systemd/system"):
-            for one in folder.glob(pattern):
+            for one in (found for found in folder.glob(pattern) if found.suffix in (".service", ".socket", ".target")):
                 with contextlib.suppress(FileNotFoundError):
                     (units / one.name).unlink()
                 (units / one.name).symlink_to("/dev/null")
-    seen = tree.Tree(root)
-    found = inside.unit(seen, agent)
+    found = inside.unit(tree.Tree(root), agent)
     python = "/opt/guest-agent-venv/bin/python3" if (root / "opt/guest-agent-venv").exists() else "/usr/bin/python3"
     if found is not None and not found.masked:
         raise SystemExit(f"{agent} is still enabled: add its name to OURS")
