@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, TextIO, cast
 
-from imagecheck import build, choice, diff, injection, interrupts, judging, outlets, progress, sandbox
+from imagecheck import attached, build, choice, diff, injection, interrupts, judging, outlets, progress, sandbox
 from imagecheck.cloud import connection, marks, retry
 from imagecheck.cloud.preflight import preflight
 from imagecheck.definition import Definition
@@ -72,16 +72,18 @@ class Session:
         report: Path,
         yes: bool,
         sha256: str = "",
-        keep: str = KEEP[0],
+        keep: str = "",
         keep_for: str = "2h",
         launches: Launches | None = None,
+        attach: str = "",
     ) -> None:
         learn_named(os.environ)
         self._cloud, self._site_file, self._yes = cloud, site, yes
         self._release = release or sandbox.releases.DEFAULT
         self._beginning: sandbox.Beginning | None = None
         self._report = report
-        self._keep = Keep(keep, marks.duration(keep_for, "--keep-for"))
+        self._keep = Keep(keep or KEEP[0], marks.duration(keep_for, "--keep-for"))
+        self._keep_said = bool(keep)
         self.steps = interrupts.TwoSteps(self.still_open)
         self._site: Site | None = None
         self._images: dict[str, _Image] = {}
@@ -97,6 +99,9 @@ class Session:
         self._against = ""
         if launches and launches.against:
             self._against = self._add(_other(launches.against, datastore))
+        self._attach = attached.find(attach) if attach else None
+        if self._attach:
+            self._attach.fits(self._images[self.names[0]].choice)
         self._open.enter_context(outlets.guarded())
 
     def _add(self, one: choice.Choice) -> str:
@@ -124,7 +129,8 @@ class Session:
         """One line for the top of the terminal."""
         where = self._site_file or self._cloud or os.environ.get("OS_CLOUD") or "sandbox"
         against = f" against {self._against}" if self._against else ""
-        return f"imagecheck: {', '.join(self.names)}{against} on {where}; report: {self._report}"
+        attach = f", attached to {self._attach.run}" if self._attach else ""
+        return f"imagecheck: {', '.join(self.names)}{against} on {where}{attach}; report: {self._report}"
 
     def progress_to(self, stream: Any) -> None:
         """Lead progress to ``stream`` until `end`."""
@@ -150,6 +156,8 @@ class Session:
             self._beginning.join()
             self._beginning = None
         if self._site is None:
+            if self._attach and not choice.elsewhere(self._cloud, self._site_file):
+                self._attach.at_hand(sandbox.running(self._release) is not None)
             self._site = choice.place(self._cloud, self._site_file, self._release, yes=self._yes)
         return self._site
 
@@ -167,7 +175,13 @@ class Session:
             folder = Folder(self._report / slug(name))
             if folder.report.exists():  # the evidence of an earlier run would pass for this one's
                 shutil.rmtree(folder.path, ignore_errors=True)
-            one.road = Road(one.choice, self.site, folder, release=self._release, yes=self._yes, keep=self._keep)
+            words = one.choice.words() + choice.where(self._cloud, self._site_file, self._release)
+            more: dict[str, Any] = {"release": self._release, "yes": self._yes, "words": words}
+            if self._attach:
+                keep = self._keep if self._keep_said else None
+                one.road = attached.Attached(self._attach, one.choice, self.site, folder, keep=keep, **more)
+            else:
+                one.road = Road(one.choice, self.site, folder, keep=self._keep, **more)
         return one.road
 
     def enter(self, name: str) -> None:
@@ -244,8 +258,7 @@ class Session:
 
     def still_open(self) -> list[str]:
         """What was made and may still exist, a line each."""
-        grounds = [one.road.ground for one in self._images.values() if one.road]
-        return [str(entry) for ground in grounds if ground for entry in ground.ledger.open]
+        return [str(entry) for one in self._images.values() if one.road for entry in one.road.open]
 
     def end(self) -> None:
         """Give the streams back; a sandbox that still comes up for nobody is stopped."""

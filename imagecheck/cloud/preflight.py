@@ -48,14 +48,16 @@ class Surroundings:
     flavor: nova.Flavor
 
 
-def preflight(cloud: Cloud, needs: Needs, *, virtual_size: int = 0, agent: int = 0) -> Surroundings:
+def preflight(cloud: Cloud, needs: Needs, *, virtual_size: int = 0, agent: int = 0, makes: bool = True) -> Surroundings:
     """Look at everything that `survey` does; what is degraded is noted. Makes nothing.
 
-    Raises UsageError with the sentences of all findings that stop a run.
+    Raises UsageError with the sentences of all findings that stop a run. ``makes``: False where the run will make
+    nothing either, so that it needs no room.
     """
     findings, where = survey(cloud, needs, virtual_size=virtual_size, agent=agent)
-    if where is None or stops(findings):
-        raise UsageError("\n".join(one.whole for one in stops(findings)))
+    told = [one for one in stops(findings) if makes or one.subject != "quota"]
+    if where is None or told:
+        raise UsageError("\n".join(one.whole for one in told))
     for one in findings:
         if one.level == "degraded":
             progress.note(f"{one.subject}: {one.whole}")

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
+
 from imagecheck.guest.ssh import Guest
 
 # One round trip. The drive is mounted read-only in a private mount namespace: nothing of the guest changes.
@@ -68,6 +70,17 @@ def cloud_config(files: Mapping[str, str], owner: str, *, permissions: str = "",
         lines += ["- encoding: b64", f"  owner: {owner}", f"  path: {path}", f"  content: {coded}"]
         lines += [f"  permissions: '{permissions}'"] if permissions else []
     return "\n".join([*lines, *extra]) + "\n"
+
+
+def carried(user_data: str) -> tuple[dict[str, str], str]:
+    """The files that a text by `cloud_config` carries, and their owner; no files where it is no such text."""
+    try:
+        table = yaml.safe_load(user_data)
+        entries = table["write_files"]
+        files = {str(one["path"]): base64.b64decode(one["content"]).decode() for one in entries}
+        return files, str(entries[0]["owner"])
+    except (yaml.YAMLError, ValueError, KeyError, TypeError, IndexError, RecursionError):
+        return {}, ""
 
 
 def guest_info(*, guest_id: str, manager: str, version: str, tenant: str) -> str:
