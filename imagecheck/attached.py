@@ -22,6 +22,7 @@ from imagecheck.cloud.connection import Cloud, Missing
 from imagecheck.cloud.datastore import Version
 from imagecheck.cloud.glance import GlanceImage
 from imagecheck.cloud.ledger import Entry, Ledger
+from imagecheck.cloud.preflight import Surroundings, conclude
 from imagecheck.errors import NotReached, UsageError
 from imagecheck.kept import NEVER, End, Keep, Memory
 from imagecheck.outcomes import BareBoot, Gone, Launch
@@ -29,6 +30,7 @@ from imagecheck.redact import learn
 from imagecheck.report import Folder, Measured
 from imagecheck.run import Road
 from imagecheck.site import Site
+from imagecheck.turns import Look
 
 HEALTHY_DEADLINE = 120  # seconds: it was left running, so at most a heartbeat (90 s) is missing
 
@@ -140,8 +142,6 @@ def _found(one: Ledger, things: list[Entry], now: float) -> Found:
 class Attached(Road):
     """The road of one image on what was found. ``keep``: as it was given; None where nothing was said."""
 
-    makes = False
-
     def __init__(
         self, found: Found, choice: Choice, site: Callable[[], Site], folder: Folder, *, keep: Keep | None,
         release: str = "", yes: bool = False, words: Sequence[str] = (),
@@ -165,6 +165,9 @@ class Attached(Road):
     def _enter_cloud(self) -> Ground:
         self._found.on(self._find_site())
         return super()._enter_cloud()
+
+    def _room(self, _cloud: Cloud, look: Look) -> Surroundings:
+        return conclude(*look(()), makes=False)
 
     def _begin(self, cloud: Cloud) -> tuple[Path, Ledger]:
         found = self._found

@@ -85,7 +85,7 @@ def _keep(ground: Ground, keep: Keep, memory: Memory) -> End:
     until = time.time() + keep.seconds
     folder = cleanup.kept_folder() / ground.run
     ground.ledger.intend("folder", str(folder))
-    folder.mkdir(parents=True, mode=0o700)
+    folder.mkdir(parents=True, mode=0o700, exist_ok=True)
     for key in (ground.key, ground.cloud.site.guest_key):
         if key and key.exists():
             _write(folder / KEYS["server" if key == ground.key else "instance"], key.read_bytes())

@@ -171,6 +171,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     mine = config.stash.get(KEY, None)
     if mine is None or config.option.collectonly or _worker(config):
         return
+    with _usage():
+        for name in sorted({_image(item) for item in session.items} - {""}):
+            mine.road(name)  # its report's folder is this run's alone from now on
     needed = {_image(item) for item in session.items if "walked" in _asked(item)}
     _early(mine, needed - {""})
 
@@ -179,9 +182,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     config = session.config
     mine = config.stash.get(KEY, None)
     # With -n the controller collects nothing, and a worker's usage error would not end the run.
-    if mine and not _worker(config) and getattr(config.option, "dist", "no") != "no" and config.option.stage != "disk":
+    if mine and not _worker(config) and getattr(config.option, "dist", "no") != "no":
         with _usage(stop=True):
-            mine.look_ahead()
+            mine.free_reports()
+            if config.option.stage != "disk":
+                mine.look_ahead()
 
 
 def _early(mine: Session, images: set[str]) -> None:
@@ -241,15 +246,20 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         session.begins(name, item.nodeid)
 
 
-def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """The bare boot goes as soon as no check that is still to come asks for it."""
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None]:
+    """The bare boot goes as soon as no check that is still to come asks for it, and all of an image with its last."""
     session = item.config.stash.get(KEY, None)
     if session is None or nextitem is None or not (name := _image(item)):
-        return
+        return (yield)
     items = item.session.items
     rest = items[items.index(item) + 1 :]
     if not any(_image(other) == name and order.BARE & _asked(other) for other in rest):
         session.road(name).release_server()
+    done = yield
+    if _image(nextitem) != name:
+        session.leave(name)
+    return done
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from imagecheck import __version__, bare, broker, build, evidence, measure, operations, progress, service
+from imagecheck import __version__, bare, broker, build, evidence, measure, operations, progress, service, turns
 from imagecheck.again import BOOT, LAUNCH, UNDONE, Again
 from imagecheck.bare import Ground
 from imagecheck.choice import Choice
 from imagecheck.cloud import cleanup, connection, glance, marks, nova
 from imagecheck.cloud.datastore import Version
 from imagecheck.cloud.ledger import Entry, Ledger
-from imagecheck.cloud.preflight import preflight
+from imagecheck.cloud.preflight import Surroundings, survey
 from imagecheck.cloud.retry import Tally
 from imagecheck.errors import ImagecheckError, NotReached, StepFailed
 from imagecheck.guest import config_drive, console, ssh
@@ -42,8 +43,6 @@ T = TypeVar("T")
 class Road(Steps):
     """One image's way. The methods are the steps; calling one walks as far as it needs."""
 
-    makes = True  # False for a road that goes on with what there is
-
     def __init__(
         self, choice: Choice, site: Callable[[], Site], folder: Folder, *, release: str = "", yes: bool = False,
         keep: Keep = NEVER, words: Sequence[str] = (),
@@ -52,6 +51,7 @@ class Road(Steps):
         self.choice = choice
         self.keep = keep
         self.words = tuple(words)
+        self.at_once = 1  # servers
         self.folder = folder
         self.run = marks.new_run(time.time())
         self.faults: list[Fault] = []
@@ -148,12 +148,18 @@ class Road(Steps):
         cloud = connection.connect(site, self._tally)
         file = self._made.get("image file") or self.choice.file
         wanted, size = self.choice.definition, file.virtual_size if file else 0
-        where = preflight(cloud, wanted.needs, virtual_size=size, agent=wanted.agent.release, makes=self.makes)
+        look = functools.partial(survey, cloud, wanted.needs, virtual_size=size, agent=wanted.agent.release)
+        where = self._room(cloud, lambda others: look(others=others))
         brokers = tuple(broker.addresses(site.guest_config)) if site.guest_config else ()
         key, ledger = self._begin(cloud)
         talk = broker.Broker(brokers)
         self._open.callback(talk.close)
         return Ground(cloud, ledger, where, self.choice.definition, self.run, key, talk, brokers)
+
+    def _room(self, cloud: connection.Cloud, look: turns.Look) -> Surroundings:
+        """Wait until there is room beside the other runs of this host."""
+        self._open.callback(turns.give_back, self.run)
+        return turns.take(turns.place(cloud), self.run, look, times=self.at_once)
 
     def _begin(self, cloud: connection.Cloud) -> tuple[Path, Ledger]:
         """The key that opens what will be made, and the ledger for it."""

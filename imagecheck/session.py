@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import shutil
 from collections.abc import Sequence
@@ -12,9 +13,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, TextIO, cast
 
-from imagecheck import attached, build, choice, diff, injection, interrupts, judging, outlets, progress, sandbox
+from imagecheck import (
+    attached,
+    build,
+    choice,
+    diff,
+    held,
+    injection,
+    interrupts,
+    judging,
+    outlets,
+    progress,
+    sandbox,
+    turns,
+)
 from imagecheck.cloud import connection, marks, retry
-from imagecheck.cloud.preflight import preflight
+from imagecheck.cloud.preflight import survey
 from imagecheck.definition import Definition
 from imagecheck.errors import ImagecheckError, NotReached, StepFailed, UsageError
 from imagecheck.kept import Keep
@@ -56,6 +70,7 @@ class _Image:
     road: Road | None = None
     checks: dict[str, Check] | None = None
     series: Series | None = None
+    left: list[str] | None = None  # what its road could not remove; None while that is not closed
 
 
 class Session:
@@ -166,15 +181,29 @@ class Session:
         cloud = connection.connect(self.site())
         for one in self._images.values():
             wanted, size = one.choice.definition, one.choice.file.virtual_size if one.choice.file else 0
-            preflight(cloud, wanted.needs, virtual_size=size, agent=wanted.agent.release)
+            look = functools.partial(survey, cloud, wanted.needs, virtual_size=size, agent=wanted.agent.release)
+            turns.look_ahead(turns.place(cloud), lambda others, look=look: look(others=others))  # type: ignore[misc]
+
+    def free_reports(self) -> None:
+        """UsageError where another run is writing to the folder of one of the reports."""
+        for name in self.names:
+            with self._alone(name):
+                pass
+
+    def _alone(self, name: str) -> contextlib.AbstractContextManager[None]:
+        return held.alone(self._folder(name).path, "give another folder with --report")
+
+    def _folder(self, name: str) -> Folder:
+        return Folder(self._report / slug(name))
 
     def road(self, name: str) -> Road:
         """The road of an image; nothing is walked by asking for it."""
         one = self._images[name]
         if one.road is None:
-            folder = Folder(self._report / slug(name))
+            folder = self._folder(name)
+            self._open.enter_context(self._alone(name))
             if folder.report.exists():  # the evidence of an earlier run would pass for this one's
-                shutil.rmtree(folder.path, ignore_errors=True)
+                held.empty(folder.path)
             words = one.choice.words() + choice.where(self._cloud, self._site_file, self._release)
             more: dict[str, Any] = {"release": self._release, "yes": self._yes, "words": words}
             if self._attach:
@@ -182,6 +211,7 @@ class Session:
                 one.road = attached.Attached(self._attach, one.choice, self.site, folder, keep=keep, **more)
             else:
                 one.road = Road(one.choice, self.site, folder, keep=self._keep, **more)
+                one.road.at_once = self.launches.concurrency if self.launches else 1
         return one.road
 
     def enter(self, name: str) -> None:
@@ -213,7 +243,8 @@ class Session:
 
     def evidence(self, name: str, node: str) -> str:
         """The folder of what was saved about that check; "" where nothing was."""
-        return self.road(name).boxes.of(node)
+        road = self._images[name].road
+        return road.boxes.of(node) if road else ""
 
     def take(
         self, name: str, check: str, stage: str, sentence: str, report: Report, error: BaseException | None
@@ -240,6 +271,12 @@ class Session:
 
     # ---- the end
 
+    def leave(self, name: str) -> None:
+        """No check of that image is still to come: what its road made goes, to make room for the next image's."""
+        one = self._images[name]
+        if self.launches is None and one.road is not None and one.left is None:
+            one.left = one.road.close()
+
     def finish(self) -> list[str]:
         """Remove everything that was made and write the reports. Returns what is left in the cloud."""
         left: list[str] = []
@@ -251,7 +288,7 @@ class Session:
                 if one.road is None:
                     continue
                 try:
-                    left += one.road.close()
+                    left += one.road.close() if one.left is None else one.left
                 finally:
                     self._tell(name, one, one.road)
         return left

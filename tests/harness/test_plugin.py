@@ -105,6 +105,14 @@ def test_image_with_paths_runs_only_those(pytester, run, raw):
             "*--against debain: there is no such*",
         ),
         (["--launches", "2"], "*name one with --image*"),
+        (["--image", "mariadb-debian", "--attach", "x"], "*--attach x: is no kept run, and no id of a kept server*"),
+        (["--attach", "x"], "*--attach x: goes on with the run of one image: name that one with --image*"),
+        (
+            ["--image", "mariadb-debian", "--image", "mysql-debian", "--attach", "x"],
+            "*goes on with the run of one image*",
+        ),
+        (["--image", "mariadb-debian", "--attach", "x", "--launches", "2"], "*leave --launches out*"),
+        (["--image", "mariadb-debian", "--attach", "x", "-n", "2"], "*--attach goes on with one run: leave -n out*"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_4(pytester, run, arguments, sentence):
