@@ -38,7 +38,8 @@ class Choice:
             return ["--image", str(self.file.path.resolve()), *store]
         if wanted.source is None:
             return ["--image", wanted.image_source, *store, *(["--sha256", wanted.sha256] if wanted.sha256 else [])]
-        return ["--image", wanted.name if wanted.name in definitions.known() else str(wanted.source.resolve()), *store]
+        named = wanted.name if wanted.name in definitions.known() else str(wanted.source.resolve())
+        return ["--image", named, *(store if definitions.load(named).datastore != wanted.datastore else [])]
 
     def builds(self) -> bool:
         """Whether a build of minutes stands between this image and its first check."""

@@ -13,7 +13,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -31,13 +31,22 @@ DEADLINE = 2 * 3600.0  # seconds; a road takes minutes, but several may be waiti
 Look = Callable[[Sequence[Other]], tuple[list[Finding], Surroundings | None]]
 
 
-def place(cloud: Cloud) -> str:
-    """The cloud behind an entry: host and port of its Keystone, and the region."""
+@dataclass(frozen=True)
+class Place:
+    """A cloud, whatever its entry is called, by its Keystone and region; and the projects whose quotas are used."""
+
+    cloud: str
+    projects: tuple[str, ...] = ()
+
+
+def place(cloud: Cloud) -> Place:
+    """Where that is."""
     url = urlsplit(str(cloud.admin.config.auth.get("auth_url") or ""))
-    return f"{url.netloc.rpartition('@')[2]} {cloud.admin.config.region_name or ''}".strip()
+    name = f"{url.netloc.rpartition('@')[2]} {cloud.admin.config.region_name or ''}".strip()
+    return Place(name, (str(cloud.admin.current_project_id), cloud.tenant_project))
 
 
-def take(where: str, run: str, look: Look, *, times: int = 1) -> Surroundings:
+def take(where: Place, run: str, look: Look, *, times: int = 1) -> Surroundings:
     """Wait for room, and claim it for ``run``; ``look`` finds what there is beside others. ``times``: starts at once.
 
     Raises UsageError for what waiting does not change, TimedOut.
@@ -53,7 +62,7 @@ def take(where: str, run: str, look: Look, *, times: int = 1) -> Surroundings:
         if there and told and all(one.subject in SUBJECTS for one in told):
             seen = f"{told[0].sentence}; at work: {', '.join(one.who for one in there)}"
             if not waited:
-                progress.note(f"{run} waits for its turn on the cloud {where}: {seen}")
+                progress.note(f"{run} waits for its turn on the cloud {where.cloud}: {seen}")
             waited = True
             return waits.NotYet(seen)
         found = conclude(findings, surroundings)
@@ -61,15 +70,15 @@ def take(where: str, run: str, look: Look, *, times: int = 1) -> Surroundings:
             if others(where) != there:
                 return waits.NotYet("another run has come or gone")
             plan = {**asdict(found.plan), "times": times}
-            _write(folder / f"{run}.json", {"place": where, "run": run, "plan": plan, "time": time.time()})
+            _write(folder / f"{run}.json", {"place": asdict(where), "run": run, "plan": plan, "time": time.time()})
         return waits.Ready(found)
 
     found = waits.until(
-        ask, reason=f"a turn on the cloud {where}", deadline=DEADLINE, interval=EVERY, transient=(Hiccup,),
+        ask, reason=f"a turn on the cloud {where.cloud}", deadline=DEADLINE, interval=EVERY, transient=(Hiccup,),
         step="cloud", remedy="free room, raise the quota, or run fewer at once (-n)",
     ).value  # fmt: skip
     if waited:
-        progress.note(f"{run}: its turn on the cloud {where} came after {time.monotonic() - began:.0f} s")
+        progress.note(f"{run}: its turn on the cloud {where.cloud} came after {time.monotonic() - began:.0f} s")
     return found
 
 
@@ -78,16 +87,16 @@ def give_back(run: str) -> None:
     (_folder() / f"{run}.json").unlink(missing_ok=True)
 
 
-def look_ahead(where: str, look: Look) -> None:
+def look_ahead(where: Place, look: Look) -> None:
     """UsageError for what would stop a run there; not for room that another one will have left by then."""
     there = others(where)
     findings, surroundings = look(())
     conclude(findings, surroundings, makes=not there)
 
 
-def others(where: str) -> list[Other]:
-    """The living processes besides this one that have claims there, in the order of their first ones."""
-    mine, claims = process.mine(), dict[Process, list[tuple[str, Plan]]]()
+def others(where: Place) -> list[Other]:
+    """The living processes besides this one that have claims on that cloud, in the order of their first ones."""
+    mine, claims = process.mine(), dict[Process, list[_Claim]]()
     for file in sorted(_folder().glob("*.json")):
         with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
             table = json.loads(file.read_text(encoding="utf-8"))
@@ -95,16 +104,24 @@ def others(where: str) -> list[Other]:
             over = owner.host != socket.gethostname() and table["time"] + marks.TTL < time.time()
             if over or not owner.alive():
                 file.unlink(missing_ok=True)
-            elif table["place"] == where and owner != mine:
-                claims.setdefault(owner, []).append((str(table["run"]), Plan(**table["plan"])))
-    return [
-        Other(f"{many[-1][0]} (process {owner.pid})", tuple(run for run, _ in many), _largest([one for _, one in many]))
-        for owner, many in claims.items()
-    ]
+            elif table["place"]["cloud"] == where.cloud and owner != mine:
+                projects = tuple(map(str, table["place"]["projects"]))
+                claims.setdefault(owner, []).append(_Claim(str(table["run"]), Plan(**table["plan"]), projects))
+    return [_together(owner, many) for owner, many in claims.items()]
 
 
-def _largest(plans: Sequence[Plan]) -> Plan:
-    return Plan(*(max(getattr(one, name) for one in plans) for name in ("ram", "vcpus", "volume", "times")))
+@dataclass(frozen=True)
+class _Claim:
+    run: str
+    plan: Plan
+    projects: tuple[str, ...]
+
+
+def _together(owner: Process, claims: Sequence[_Claim]) -> Other:
+    largest = Plan(*(max(getattr(one.plan, name.name) for one in claims) for name in fields(Plan)))
+    projects = {project: None for one in claims for project in one.projects}
+    runs = tuple(one.run for one in claims)
+    return Other(f"{runs[-1]} (process {owner.pid})", runs, largest, tuple(projects))
 
 
 def _folder() -> Path:

@@ -164,8 +164,9 @@ def _quotas(
             # Nova tells no use here: keypairs are a user's, not a project's.
             used = answers.ask(cloud.admin, "compute", "/os-keypairs", "2.1").listed("keypairs")
             there["key_pairs"] = examine.Usage(len(used), limit.limit)
-        # Trove's own quota is the tenant's, and its servers are in a project of Trove's.
-        for name, number in others.of(kind, troves if kind == "database" else id).items():
+        # Trove's own quota is the tenant's, while its servers are in a project of Trove's, for all tenants.
+        to_come = others.of(kind, troves if kind == "database" else id, "" if id == troves else id)
+        for name, number in to_come.items():
             if (now := there.get(name)) and name in wanted:
                 there[name] = examine.Usage(now.used + number, now.limit)
         found.extend(examine.quotas(service_name, shown, there, wanted, trove=kind == "database"))

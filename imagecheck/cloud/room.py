@@ -43,11 +43,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class Other:
-    """A process that is at work on the same cloud: its runs, one after the other, and the largest of their plans."""
+    """A process that is at work on the same cloud: its runs, one after the other, and the largest of their plans.
+
+    ``projects``: ids of those whose quotas it uses, beside that of Trove's own.
+    """
 
     who: str
     runs: tuple[str, ...]
     plan: Plan
+    projects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,10 +61,13 @@ class Taken:
     others: tuple[Other, ...] = ()
     servers: Mapping[str, tuple[tuple[str, str], ...]] | None = None  # run -> project and id of each of its servers
 
-    def of(self, service: str, project: str) -> dict[str, int]:
-        """What will be taken of a service in that project ("" = whichever one it is)."""
+    def of(self, service: str, project: str, whose: str = "") -> dict[str, int]:
+        """What will be taken of a service, by servers in that project ("" = whichever one it is).
+
+        ``whose``: only by those who use the quota of this project; "" = by all.
+        """
         total: dict[str, int] = {}
-        for one in self.others:
+        for one in [one for one in self.others if not whose or whose in one.projects]:
             there = sum(where == project or not project for where, _ in self._servers(one))
             if there < one.plan.times:
                 for name, number in one.plan.of(service).items():

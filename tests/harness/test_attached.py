@@ -353,7 +353,7 @@ def test_the_words_of_an_image_mean_that_image(tmp_path, monkeypatch):
         given = dict(zip(words[::2], words[1::2], strict=True))
         one = choice.image(given["--image"], given["--datastore"], given.get("--sha256", ""))
         told = dict(zip(one.words()[::2], one.words()[1::2], strict=True))
-        again = choice.image(told["--image"], told["--datastore"], told.get("--sha256", ""))
+        again = choice.image(told["--image"], told.get("--datastore", ""), told.get("--sha256", ""))
         assert replace(again, definition=replace(again.definition, description="")) == replace(
             one, definition=replace(one.definition, description="")
         ) or (again.file and again.file.sha256 == one.file.sha256)

@@ -22,6 +22,7 @@ from imagecheck.process import Process
 from imagecheck.waits import TimedOut
 
 PLAN = Plan(2048, 2)
+HERE = turns.Place("here", ("p",))
 FOUND = Surroundings(None, None, None, PLAN)  # where servers would be made is nobody's matter here
 FULL = Finding("stop", "quota", "instances quota of project 'p' (Nova): 1 of 1 used, this run needs 1", "raise it")
 
@@ -39,12 +40,13 @@ def other(home):
     started = []
 
     def start(*runs, where="here", plan=PLAN):
+        there = {"cloud": where, "projects": ["p"]}
         child = subprocess.Popen(["sleep", "60"])
         started.append(child)
         owner = Process(child.pid, process.start(child.pid), process.boot(), process.mine().host)
         (home / "turns").mkdir(parents=True, exist_ok=True)
         for run in runs:
-            claim = {"place": where, "run": run, "plan": vars(plan), "time": time.time(), "process": vars(owner)}
+            claim = {"place": there, "run": run, "plan": vars(plan), "time": time.time(), "process": vars(owner)}
             (home / "turns" / f"{run}.json").write_text(json.dumps(claim))
         return child
 
@@ -64,10 +66,10 @@ def ended(child):
 
 
 def test_whoever_is_alone_has_his_turn_and_gives_it_back(home):
-    assert turns.take("here", "run-1", one_at_a_time) is FOUND
+    assert turns.take(HERE, "run-1", one_at_a_time) is FOUND
     claim = json.loads((home / "turns" / "run-1.json").read_text())
-    assert (claim["place"], claim["plan"], claim["process"]["pid"]) == ("here", vars(PLAN), process.mine().pid)
-    assert turns.others("here") == []  # what is one's own does not stand in one's way
+    assert (claim["place"]["cloud"], claim["plan"], claim["process"]["pid"]) == ("here", vars(PLAN), process.mine().pid)
+    assert turns.others(HERE) == []  # what is one's own does not stand in one's way
     turns.give_back("run-1")
     turns.give_back("run-1")
     assert not list((home / "turns").glob("*.json"))
@@ -79,7 +81,7 @@ def test_where_there_is_no_room_it_waits_for_the_others_end_and_says_for_whom(ot
     told = io.StringIO()
     began = time.monotonic()
     with progress.to(told):
-        assert turns.take("here", "run-2", one_at_a_time) is FOUND
+        assert turns.take(HERE, "run-2", one_at_a_time) is FOUND
     assert 0.8 < time.monotonic() - began < 10
     text = told.getvalue()
     assert f"run-2 waits for its turn on the cloud here: {FULL.sentence}; at work: run-1 (process {child.pid})" in text
@@ -90,27 +92,27 @@ def test_where_there_is_no_room_it_waits_for_the_others_end_and_says_for_whom(ot
 def test_where_there_is_room_for_both_nobody_waits(other):
     other("run-1")
     began = time.monotonic()
-    turns.take("here", "run-2", lambda others: ([FULL] if len(others) > 1 else [], FOUND))
+    turns.take(HERE, "run-2", lambda others: ([FULL] if len(others) > 1 else [], FOUND))
     assert time.monotonic() - began < 1
 
 
 @pytest.mark.parametrize("findings", [[FULL], [Finding("stop", "role", "no admin", "add it")]])
 def test_what_no_others_end_changes_stops_at_once(findings):
     with pytest.raises(UsageError, match=findings[0].sentence.split()[0]):
-        turns.take("here", "run-2", lambda _: (findings, FOUND))
+        turns.take(HERE, "run-2", lambda _: (findings, FOUND))
 
 
 def test_a_missing_role_stops_at_once_beside_others_too(other):
     other("run-1")
     with pytest.raises(UsageError, match="no admin"):
-        turns.take("here", "run-2", lambda _: ([FULL, Finding("stop", "role", "no admin", "add it")], FOUND))
+        turns.take(HERE, "run-2", lambda _: ([FULL, Finding("stop", "role", "no admin", "add it")], FOUND))
 
 
 def test_who_is_on_another_cloud_or_dead_stands_in_nobodys_way(other, home):
     other("run-1", where="there")
     ended(other("run-2"))
     (home / "turns" / "torn.json").write_text('{"place": "her')
-    assert turns.others("here") == []
+    assert turns.others(HERE) == []
     assert sorted(file.name for file in (home / "turns").glob("*.json")) == ["run-1.json", "torn.json"]
 
 
@@ -118,7 +120,7 @@ def test_the_runs_of_one_process_come_one_after_the_other(other, home):
     child = other("run-1")
     claim = json.loads((home / "turns" / "run-1.json").read_text())
     (home / "turns" / "run-2.json").write_text(json.dumps(claim | {"run": "run-2", "plan": vars(Plan(1024, 4, 7))}))
-    assert turns.others("here") == [Other(f"run-2 (process {child.pid})", ("run-1", "run-2"), Plan(2048, 4, 7))]
+    assert turns.others(HERE) == [Other(f"run-2 (process {child.pid})", ("run-1", "run-2"), Plan(2048, 4, 7), ("p",))]
 
 
 def test_who_comes_while_one_looks_is_looked_at_too(other):
@@ -130,7 +132,7 @@ def test_who_comes_while_one_looks_is_looked_at_too(other):
             other("run-1")
         return [], FOUND
 
-    turns.take("here", "run-2", look)
+    turns.take(HERE, "run-2", look)
     assert looks == [0, 1]
 
 
@@ -138,7 +140,7 @@ def test_a_turn_that_does_not_come_is_told_with_what_to_do(other, monkeypatch):
     other("run-1")
     monkeypatch.setattr(turns, "DEADLINE", 0.5)
     with pytest.raises(TimedOut) as late:
-        turns.take("here", "run-2", one_at_a_time)
+        turns.take(HERE, "run-2", one_at_a_time)
     assert "for a turn on the cloud here; seen last: instances quota" in late.value.sentence
     assert "run fewer at once (-n)" in late.value.remedy
     assert not (turns._folder() / "run-2.json").exists()
@@ -149,18 +151,18 @@ def test_looking_ahead_minds_only_what_waiting_does_not_change(other):
         return [FULL], FOUND
 
     with pytest.raises(UsageError, match="instances quota"):
-        turns.look_ahead("here", full)
+        turns.look_ahead(HERE, full)
     other("run-1")
-    turns.look_ahead("here", full)
+    turns.look_ahead(HERE, full)
     with pytest.raises(UsageError, match="no admin"):
-        turns.look_ahead("here", lambda _: ([FULL, Finding("stop", "role", "no admin", "add it")], FOUND))
+        turns.look_ahead(HERE, lambda _: ([FULL, Finding("stop", "role", "no admin", "add it")], FOUND))
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(home):
     home.mkdir()
     (home / "turns").write_text("a file in the way")
     with pytest.raises(Exception, match=r"turns cannot be written \(File exists\)"):
-        turns.take("here", "run-1", one_at_a_time)
+        turns.take(HERE, "run-1", one_at_a_time)
 
 
 WORKER = """
@@ -176,7 +178,7 @@ run, log = sys.argv[1:]
 for number in range(3):
     name = f"{run}-{number}"
     there = Surroundings(None, None, None, Plan(1, 1))
-    turns.take("here", name, lambda others: ([full] if len(others) >= 2 else [], there))
+    turns.take(turns.Place("here"), name, lambda others: ([full] if len(others) >= 2 else [], there))
     with open(log, "a") as file:
         file.write(f"{time.monotonic()} 1\\n")
     time.sleep(0.2)
@@ -201,7 +203,7 @@ def test_five_processes_with_room_for_two_are_never_three(tmp_path):
 # ---- what others have yet to take
 
 
-OTHER = Other("run-1 (process 1)", ("run-1",), Plan(2048, 2, 3))
+OTHER = Other("run-1 (process 1)", ("run-1",), Plan(2048, 2, 3), ("p", "tenant"))
 
 
 def test_what_is_there_of_anothers_plan_is_used_already():
@@ -214,6 +216,10 @@ def test_what_is_there_of_anothers_plan_is_used_already():
     assert booted.of("compute", "p") == {}
     assert booted.of("compute", "troves")["instances"] == 1  # its launch is still to come there
     assert booted.of("database", "") == {}
+    # In Trove's project all tenants' servers are; of anybody else's quota it takes nothing.
+    assert nothing.of("database", "troves", "tenant")["instances"] == 1
+    assert nothing.of("compute", "troves")["instances"] == 1
+    assert nothing.of("compute", "q", "q") == {}
 
 
 @given(st.integers(1, 20), st.integers(0, 25))
@@ -271,10 +277,10 @@ def test_what_a_guest_has_of_the_memory_is_read_from_its_process(tmp_path):
 def test_one_cloud_is_one_cloud_by_whatever_entry():
     def cloud(url, region="R"):
         config = SimpleNamespace(auth={"auth_url": url}, region_name=region)
-        return SimpleNamespace(admin=SimpleNamespace(config=config))
+        admin = SimpleNamespace(config=config, current_project_id="p")
+        return SimpleNamespace(admin=admin, tenant_project="tenant")
 
-    assert (
-        turns.place(cloud("http://10.0.0.1:5000/v3")) == turns.place(cloud("http://10.0.0.1:5000")) == "10.0.0.1:5000 R"
-    )
-    assert turns.place(cloud("http://10.0.0.1:5000", "S")) != turns.place(cloud("http://10.0.0.1:5000", "R"))
-    assert turns.place(cloud("https://user:secret@keystone.example.org/v3", None)) == "keystone.example.org"
+    here = turns.place(cloud("http://10.0.0.1:5000/v3"))
+    assert here == turns.place(cloud("http://10.0.0.1:5000")) == turns.Place("10.0.0.1:5000 R", ("p", "tenant"))
+    assert turns.place(cloud("http://10.0.0.1:5000", "S")) != here
+    assert turns.place(cloud("https://user:secret@keystone.example.org/v3", None)).cloud == "keystone.example.org"
