@@ -96,7 +96,13 @@ class Found:
             raise UsageError(f"--attach {self.run}: is on the cloud {names[0]}, not {names[1]}: {self._instead()}")
 
     def there(self, cloud: Cloud) -> None:
-        """UsageError where something of it is gone from the cloud."""
+        """UsageError where this is another region, or something of it is gone from the cloud."""
+        regions = (self.ledger.owner.region, cloud.site.region)
+        if regions[0] != regions[1]:
+            raise UsageError(
+                f"--attach {self.run}: is in the region {regions[0]!r}, not in {regions[1]!r}: "
+                f"set OS_REGION_NAME={shlex.quote(regions[0])}"
+            )
         for one in self.things:
             try:
                 (nova if one.kind == "server" else trove).show(cloud, one.id)

@@ -71,6 +71,7 @@ class Owner:
     guest_config: str
     sandbox: bool
     until: float = 0.0  # epoch seconds: no other host removes what carries this run's name before
+    region: str = ""
 
     @property
     def process(self) -> Process:
@@ -86,6 +87,7 @@ class Owner:
             clouds_file=Path(self.clouds_file) if self.clouds_file else None,
             guest_config=Path(self.guest_config) if self.guest_config else None,
             sandbox=self.sandbox,
+            region=self.region,
         )
 
 
@@ -116,6 +118,7 @@ class Ledger:
             guest_config=str(site.guest_config or ""),
             sandbox=site.sandbox,
             until=now + marks.TTL,
+            region=site.region,
         )
         ledger = cls(folder / f"{run}.jsonl", owner)
         ledger._write({"owner": vars(owner)})

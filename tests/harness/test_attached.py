@@ -167,6 +167,12 @@ def test_no_sandbox_is_started_for_what_ended_with_it(leave):
         found.at_hand(running=False)
 
 
+def test_another_region_is_refused(leave):
+    leave(site=replace(SITE, region="One"))
+    with pytest.raises(UsageError, match="is in the region 'One', not in 'Two': set OS_REGION_NAME=One"):
+        attached.find(RUN).there(SimpleNamespace(site=replace(SITE, region="Two")))
+
+
 def test_what_is_gone_from_the_cloud_is_named(leave, cloud, monkeypatch):
     leave()
 
