@@ -124,7 +124,7 @@ def booted(ground: Ground, server_id: str) -> BareBoot:
         by_hand = f"openstack --os-cloud {ground.cloud.site.cloud} server start {server_id}"
         raise StepFailed(nova.STEP, f"the server {server_id} is {server.status}: no guest runs", remedy=by_hand)
     given = nova.user_data(ground.cloud, server_id)
-    files, owner = config_drive.carried(given)
+    files, owner = config_drive.files_of(given)
     info, config = f"{CONF_D}/guest_info.conf", f"{CONF_D}/trove-guestagent.conf"
     found = re.search(r"^guest_id=(\S+)$", files.get(info, ""), re.MULTILINE)
     if found is None or config not in files:
