@@ -186,7 +186,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         with _usage(stop=True):
             mine.free_reports()
             if config.option.stage != "disk":
-                mine.look_ahead()
+                mine.look_ahead(mine.names)
 
 
 def _early(mine: Session, images: set[str]) -> None:
@@ -194,10 +194,11 @@ def _early(mine: Session, images: set[str]) -> None:
         with _usage(stop=True):
             if mine.sandbox_comes():  # of one's own sandbox there is nothing to find out
                 return
-    for name in mine.names:
-        if name in images and mine.can_be_had(name):
-            with _usage(stop=True):
-                mine.enter(name)
+    # Only the first: who waits for room for the next one must not hold any that others wait for.
+    for name in [name for name in mine.names if name in images and mine.can_be_had(name)][:1]:
+        with _usage(stop=True):
+            mine.enter(name)
+            mine.look_ahead(images - {name})
 
 
 @contextlib.contextmanager

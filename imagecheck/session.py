@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -176,10 +176,12 @@ class Session:
             self._site = choice.place(self._cloud, self._site_file, self._release, yes=self._yes)
         return self._site
 
-    def look_ahead(self) -> None:
-        """Everything about the cloud that can be wrong before anything is made."""
+    def look_ahead(self, names: Collection[str]) -> None:
+        """Everything about the cloud that can be wrong for these images, before anything is made."""
+        if not names:
+            return
         cloud = connection.connect(self.site())
-        for one in self._images.values():
+        for one in [one for name, one in self._images.items() if name in names]:
             wanted, size = one.choice.definition, one.choice.file.virtual_size if one.choice.file else 0
             look = functools.partial(survey, cloud, wanted.needs, virtual_size=size, agent=wanted.agent.release)
             turns.look_ahead(turns.place(cloud), lambda others, look=look: look(others=others))  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""--attach on the real one-folder OpenStack: a bare boot is kept, gone on with twice, and removed.
+"""--attach on the real one-folder OpenStack: a bare boot and an instance are kept, gone on with twice, and removed.
 
 IMAGECHECK_TEST_SITE names the site file of a sandbox that is up already; without it one is started. The image is
 mariadb-debian's from the cache, and built where there is none.
@@ -13,7 +13,7 @@ import time
 import pytest
 
 from imagecheck import sandbox, site
-from imagecheck.cloud import cleanup, connection, ledger, nova
+from imagecheck.cloud import cleanup, connection, ledger, nova, trove
 from imagecheck.cloud.connection import Missing
 
 pytestmark = pytest.mark.sandbox
@@ -38,45 +38,57 @@ def run(folder, *options):
 
 @pytest.fixture(scope="module")
 def kept(cloud, tmp_path_factory):
-    """A run that kept its bare boot: its name, its server and what it printed."""
-    text, ended = run(tmp_path_factory.mktemp("kept"), "--stage", "boot", "--keep", "always", "-k", "nova_boots")
-    assert ended == 0, text
-    name = re.search(r"^go on .* --stage boot --attach (imagecheck-\S+)$", text, re.MULTILINE)[1]
-    server = re.search(rf"^kept      server {name} (\S+) until ", text, re.MULTILINE)[1]
-    yield name, server, text
-    for one in ledger.everyone()[0]:
-        if one.owner.run == name:
-            assert cleanup.clean(cloud, one) == []
-            one.retire()
+    """A run that kept its bare boot and its instance: its name, and the ids of both."""
+    folder = tmp_path_factory.mktemp("kept")
+    text, ended = run(folder, "--keep", "always", "-k", "nova_boots or instance_is_healthy")
+    name = re.search(r"^go on .* --attach (imagecheck-\S+)$", text, re.MULTILINE)[1]
+    things = dict(re.findall(rf"^kept      (server|instance) {name} (\S+) until ", text, re.MULTILINE))
+    try:
+        assert ended == 0, text
+        yield name, things["server"], things["instance"]
+    finally:
+        for one in ledger.everyone()[0]:
+            if one.owner.run == name:
+                assert cleanup.clean(cloud, one) == []
+                one.retire()
 
 
-def servers(cloud, name):
-    return [one.id for one in nova.find(cloud, name)]
-
-
-def test_checks_of_the_boot_stage_run_on_the_kept_server(cloud, kept, tmp_path):
-    name, server, _ = kept
+def test_checks_run_on_the_kept_server_and_instance_and_nothing_is_made(cloud, kept, tmp_path):
+    name, server, instance = kept
     folder = cleanup.kept_folder() / name
     assert {one.stat().st_mode & 0o077 for one in (folder, *folder.iterdir())} == {0}
+    before = sorted(one.id for one in nova.find(cloud, name))
     text, ended = run(
         tmp_path, "--attach", name, "-rs", "-k",
-        "nova_boots or carries_the_files or equals_the_injected or agent_consumes or boot_was or datastore_version",
+        "nova_boots or carries_the_files or equals_the_injected or agent_consumes or boot_was or instance_is_healthy "
+        "or guest_id_is or writes_a_row or launch_was or delete_removes",
     )  # fmt: skip
     assert ended == 0, text
-    assert "4 passed, 2 skipped" in text
-    assert re.search(r"SKIPPED.*not reached: boot timings: the boot was not seen by this run \(--attach\)", text)
-    assert re.search(rf"SKIPPED.*not reached: datastore version: {name} has registered none", text)
-    assert re.search(r"^cloud     attached 6, made 0, removed 0, left 6 \(kept until \S+\)$", text, re.MULTILINE)
-    assert servers(cloud, name) == [server]
+    assert "7 passed, 3 skipped" in text
+    for reason in (
+        "not reached: boot timings: the boot was not seen by this run (--attach)",
+        "not reached: launch timings: the launch was not seen by this run (--attach)",
+        "not reached: delete: what was attached stays (--attach without --keep never)",
+    ):
+        assert re.search(rf"SKIPPED.*{re.escape(reason)}", text), reason
+    told = r"^cloud     attached (\d+), made 0, removed 0, left \1 \(kept until \S+\)$"
+    assert re.search(told, text, re.MULTILINE), text
+    assert server in before
+    assert sorted(one.id for one in nova.find(cloud, name)) == before
+    assert trove.show(cloud, instance).healthy
 
 
-def test_by_the_servers_id_and_with_keep_never_all_of_it_goes(cloud, kept, tmp_path):
-    name, server, _ = kept
-    text, ended = run(tmp_path, "--attach", server, "--stage", "boot", "--keep", "never", "-k", "agent_runs")
+def test_by_an_id_alone_and_with_keep_never_all_of_it_goes(cloud, kept, tmp_path):
+    name, server, instance = kept
+    words = ("--keep", "never", "-rs", "-k", "nova_boots or delete_removes or delete_leaves")
+    text, ended = run(tmp_path, "--attach", instance, *words)
     assert ended == 0, text
-    assert "cloud     attached 6, made 0, removed 6, left 0" in text
-    with pytest.raises(Missing):
-        nova.show(cloud, server)
+    assert "2 passed, 1 skipped" in text
+    assert f"not reached: Nova server: {name} has no server that was kept" in text
+    assert re.search(r"^cloud     attached (\d+), made 0, removed \1, left 0$", text, re.MULTILINE), text
+    for show, id in ((nova.show, server), (trove.show, instance)):
+        with pytest.raises(Missing):
+            show(cloud, id)
     assert not (cleanup.kept_folder() / name).exists()
     text, ended = run(tmp_path, "--attach", name)
     assert ended == 4
