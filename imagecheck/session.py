@@ -297,7 +297,8 @@ class Session:
 
     def still_open(self) -> list[str]:
         """What was made and may still exist, a line each."""
-        return [str(entry) for one in self._images.values() if one.road for entry in one.road.open]
+        roads = [one.road for one in self._images.values() if one.road and one.left is None]
+        return [str(entry) for road in roads for entry in road.open]
 
     def end(self) -> None:
         """Give the streams back; a sandbox that still comes up for nobody is stopped."""
