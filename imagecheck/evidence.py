@@ -192,7 +192,7 @@ def _login(ground: Ground, server: nova.Server, key: Path | None) -> Iterator[ss
 
 
 def _read_disk(box: Box, ground: Ground, server: nova.Server, prefix: str, why: str, expendable: bool) -> None:
-    reason = "" if expendable else "the server is still wanted, so it was not stopped"
+    reason = "" if expendable else "the server is still needed, so it was not stopped"
     if not reason:
         with contextlib.suppress(ImagecheckError):
             reason = stopped.worthless(nova.console(ground.cloud, server.id))

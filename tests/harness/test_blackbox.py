@@ -335,7 +335,7 @@ def test_a_silent_guests_pieces_come_from_its_disk(ground, silent, disk, folder)
     [
         ("GRUB loading\nerror: no such device\n", "ACTIVE", True, "no sign of a running system"),
         ("Welcome to Debian\nYou are in emergency mode. After\n", "ACTIVE", True, "You are in emergency mode"),
-        (BOOTED, "ACTIVE", False, "still wanted, so it was not stopped"),
+        (BOOTED, "ACTIVE", False, "still needed, so it was not stopped"),
         (BOOTED, "ERROR", True, "the server is ERROR: no guest runs"),
     ],
 )
