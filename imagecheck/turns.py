@@ -27,6 +27,7 @@ from imagecheck.finding import Finding, stops
 from imagecheck.process import Process
 
 EVERY = 10.0  # seconds between two looks: each asks thirty questions
+SOON = 3  # looks one after the other, where others come or go meanwhile
 DEADLINE = 2 * 3600.0  # seconds; a road takes minutes, but several may be waiting
 Look = Callable[[Sequence[Other]], tuple[list[Finding], Surroundings | None]]
 
@@ -55,6 +56,13 @@ def take(where: Place, run: str, look: Look, *, times: int = 1) -> Surroundings:
     waited = False
 
     def ask() -> waits.Ready[Surroundings] | waits.NotYet:
+        for _ in range(SOON):  # who has just come has claimed something: whether there is still room is known at once
+            found = look_once()
+            if found is not None:
+                return found
+        return waits.NotYet("other runs come and go")
+
+    def look_once() -> waits.Ready[Surroundings] | waits.NotYet | None:
         nonlocal waited
         there = others(where)
         findings, surroundings = look(there)
@@ -65,13 +73,14 @@ def take(where: Place, run: str, look: Look, *, times: int = 1) -> Surroundings:
                 progress.note(f"{run} waits for its turn on the cloud {where.cloud}: {seen}")
             waited = True
             return waits.NotYet(seen)
-        found = conclude(findings, surroundings)
+        if surroundings is None or told:
+            return waits.Ready(conclude(findings, surroundings))  # it raises
         with _locked() as folder:
             if others(where) != there:
-                return waits.NotYet("another run has come or gone")
-            plan = {**asdict(found.plan), "times": times}
+                return None
+            plan = {**asdict(surroundings.plan), "times": times}
             _write(folder / f"{run}.json", {"place": asdict(where), "run": run, "plan": plan, "time": time.time()})
-        return waits.Ready(found)
+        return waits.Ready(conclude(findings, surroundings))
 
     found = waits.until(
         ask, reason=f"a turn on the cloud {where.cloud}", deadline=DEADLINE, interval=EVERY, transient=(Hiccup,),
