@@ -68,8 +68,10 @@ def connect(site: Site, tally: retry.Tally | None = None) -> Cloud:
     with retry.patience(REACH_TIMEOUT):
         admin = login(site, site.cloud, tally)
         tenant = login(site, site.tenant_cloud, tally)
+        # What is made there is found again there only, whatever the environment names by then.
+        there = replace(site, region=str(admin.config.region_name or ""))
         return Cloud(
-            site, admin, tenant, trove_client(admin, site.cloud), trove_client(tenant, site.tenant_cloud), tally
+            there, admin, tenant, trove_client(admin, site.cloud), trove_client(tenant, site.tenant_cloud), tally
         )
 
 
@@ -115,7 +117,7 @@ def login(site: Site, entry: str, tally: retry.Tally) -> Connection:
     with sentences(f"entry {entry!r} of {where}"):
         # openstacksdk reads OS_REGION_NAME only without a clouds.yaml; it chooses where the entry has not chosen.
         chosen = (config.cloud_config["clouds"][entry] or {}).get("region_name")
-        wanted = "" if chosen else os.environ.get("OS_REGION_NAME", "")
+        wanted = site.region or ("" if chosen else os.environ.get("OS_REGION_NAME", ""))
         region = config.get_one(cloud=entry, region_name=wanted)
         learn(str(region.auth.get("password") or ""))  # whatever its length
         learn_named(region.auth)  # application credentials, tokens, passcodes

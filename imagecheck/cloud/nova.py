@@ -168,6 +168,16 @@ def show(cloud: Cloud, server_id: str) -> Server:
         return _server(cloud.admin.compute.get_server(server_id), asked)
 
 
+def user_data(cloud: Cloud, server_id: str) -> str:
+    """What the server was given as user-data, decoded; "" where Nova does not show it (administrators, from 2.3 on)."""
+    with asking(STEP, "show the server's user-data"):
+        coded = str(cloud.admin.compute.get_server(server_id).user_data or "")
+    try:
+        return base64.b64decode(coded, validate=True).decode()
+    except ValueError:
+        return ""
+
+
 def find(cloud: Cloud, name: str) -> list[Server]:
     """Servers of all projects with exactly that name."""
     with asking(STEP, "list servers"):
