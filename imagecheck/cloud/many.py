@@ -93,11 +93,11 @@ class Listing:
         )  # fmt: skip
         return waits.Seen(seen.value, min(mine.last_no, mine.first_yes), mine.first_yes)
 
-    def remove(self, ledger: Ledger, asked: Asked) -> None:
+    def remove(self, ledger: Ledger, entry: Entry) -> None:
         """Delete the server, whatever its state, and wait until Nova does not list it any more. Raises TimedOut."""
-        mine = self._watched.setdefault(asked.id, _Watched(asked.accepted))
+        mine = self._watched.setdefault(entry.id, _Watched(0.0))
         try:
-            self._delete(asked.id)
+            self._delete(entry.id)
             mine.listed, mine.looks = True, 0  # a list from before the request counts for nothing
 
             def gone() -> waits.Ready[None] | waits.NotYet:
@@ -114,8 +114,8 @@ class Listing:
             pass
         finally:
             with self._lock:
-                self._watched.pop(asked.id, None)
-        ledger.removed(asked.entry)
+                self._watched.pop(entry.id, None)
+        ledger.removed(entry)
 
     def _delete(self, id: str) -> None:
         def ask() -> waits.Ready[None]:

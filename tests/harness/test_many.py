@@ -93,6 +93,6 @@ def test_a_removed_server_is_waited_for_and_forgotten(cloud):
     cloud.servers = {"1": "ACTIVE"}
     listing, mine, removed = many.Listing(cloud, "run"), asked("1"), []
     listing.wait_active(mine)
-    listing.remove(SimpleNamespace(removed=removed.append), mine)
+    listing.remove(SimpleNamespace(removed=removed.append), mine.entry)
     assert (cloud.deleted, removed) == (["1"], [mine.entry])
     assert listing._watched == {}, "a series of hundreds keeps nothing of those that are gone"
