@@ -7,6 +7,7 @@ flavor. OVN binds a port only where it knows a chassis, so the fake host has a f
 
 import contextlib
 import dataclasses
+import fcntl
 import secrets
 import time
 from pathlib import Path
@@ -70,18 +71,27 @@ class Host:
 def fake_host(release, folder):
     """A Host; its site file is in ``folder``. It is gone at the end, with all that is on it."""
     live = sandbox.require_running(release)
-    sweep(live)
     name = PREFIX + secrets.token_hex(3)
-    try:
+    with _alone(live), contextlib.ExitStack() as last:
+        last.callback(_removed, live)
+        sweep(live)
         with progress.phase(f"a fake compute host, {name}"):
             _begin(live, name)
         with _more_room(objects.connect(live.folder)):
             file = folder / "site.toml"
             site.dump(dataclasses.replace(site.load(live.folder.site), flavor=name), file)
             yield Host(live, name, file)
-    finally:
-        with progress.phase("remove the fake compute host"):
-            sweep(live)
+
+
+@contextlib.contextmanager
+def _alone(live):
+    """One at a time: whoever begins removes what others have left."""
+    with live.folder.path.with_suffix(".fake").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SystemExit("another fake compute host is in use in this sandbox: wait for its end") from None
+        yield
 
 
 # ---- made
@@ -162,6 +172,11 @@ def _more_room(admin):
 
 
 # ---- removed
+
+
+def _removed(live):
+    with progress.phase("remove the fake compute host"):
+        sweep(live)
 
 
 def sweep(live):
