@@ -253,6 +253,7 @@ def test_the_keys_are_the_kept_ones_and_nothing_is_added_to_them(road, home):
         ("launch_times", ("instance",), "not reached: launch timings: the launch was not seen by this run"),
         ("deleted", ("instance",), "not reached: delete: what was attached stays"),
     ],
+    ids=["server", "launch", "image", "boot_times", "launch_times", "deleted"],  # the run's name is another each time
 )
 def test_what_cannot_be_had_is_not_reached_and_says_why(road, step, things, sentence):
     with pytest.raises(NotReached) as raised:
