@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import fcntl
 import secrets
+import tempfile
 import time
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def fake_host(release, folder):
 @contextlib.contextmanager
 def _alone(live):
     """One at a time: whoever begins removes what others have left."""
-    with live.folder.path.with_suffix(".fake").open("w") as file:
+    with (Path(tempfile.gettempdir()) / f"{PREFIX}{live.folder.machine}.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
