@@ -20,6 +20,7 @@ from mutant import Mutant
 # ---- the agent
 
 GATE = "/etc/systemd/system/trove-guestagent-injected.service"  # element trove-guest-agent-early
+NOBODY = "auth required pam_permit.so\naccount required pam_deny.so\n"
 
 AGENT = (
     Mutant("agent-gone", "the agent's unit is not in the image",
@@ -97,8 +98,10 @@ AGENT = (
            lambda root: root.remove("/usr/sbin/mkfs.ext3"), "test_agent_finds_its_programs", "mkfs.ext3 is missing"),
     Mutant("agent-sudo-gone", "sudo is missing", lambda root: root.remove("/usr/bin/sudo"),
            "test_agent_finds_its_programs", "sudo is missing"),
+    # the element trove-guest-cheap-sudo gives the agent's user a PAM service of its own
     Mutant("agent-sudo-denied", "PAM denies sudo to everybody",
-           lambda root: root.write("/etc/pam.d/sudo", "auth required pam_permit.so\naccount required pam_deny.so\n"),
+           each(lambda root: root.write("/etc/pam.d/sudo", NOBODY),
+                lambda root: root.write("/etc/pam.d/sudo-trove", NOBODY)),
            "test_sudo_lets_the_agent_in", "account validation failure"),
     Mutant("agent-sudoers-broken", "a drop-in of sudoers has a line that nobody can read",
            lambda root: root.write("/etc/sudoers.d/95-operators", "%operators ALL=(ALL NOPASSWD: ALL\n", 0o440),
