@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
-from contextvars import ContextVar
+from concurrent.futures import Future
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -139,6 +141,32 @@ def until(
     finally:
         _left.reset(mine)
     return Seen(answer.value, min(last_no, first_yes), first_yes)
+
+
+def beside(slow: Callable[[], T], guard: Guard | None, *, step: str, every: float = 1.0) -> T:
+    """What ``slow`` gives, while ``guard`` looks on every ``every`` seconds: a question that hangs blinds nobody.
+
+    What the guard raises ends the wait at once; the question is left to its own time-out then.
+    """
+    if guard is None:
+        return slow()
+    future: Future[T] = Future()
+    context = copy_context()
+
+    def ask() -> None:
+        try:
+            future.set_result(context.run(slow))
+        except BaseException as error:  # noqa: BLE001 it is raised where the answer is waited for
+            future.set_exception(error)
+
+    threading.Thread(target=ask, name=f"imagecheck-{step}", daemon=True).start()
+    while True:
+        try:
+            return future.result(timeout=every)
+        except TimeoutError:
+            if future.done():
+                raise  # the question's own
+            guard.look(step)
 
 
 def left() -> float | None:

@@ -134,8 +134,10 @@ class Guest:
         def probe() -> waits.Ready[str] | waits.NotYet:
             meanwhile()
             try:
-                return answers()
+                return waits.beside(answers, guard, step=STEP)
             except (NoAnswer, StepFailed) as error:
+                if isinstance(error, StepFailed) and error.cause:
+                    raise  # the guard's
                 self.close()  # a master of the boot before would keep us waiting
                 return waits.NotYet(str(error).splitlines()[0])
 

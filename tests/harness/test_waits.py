@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imagecheck import waits
 from imagecheck.errors import StepFailed
 from imagecheck.waits import NotYet, Ready, TimedOut, until
 
@@ -189,3 +192,47 @@ def test_without_a_guard_a_fault_stays_as_it_is():
     with pytest.raises(StepFailed) as told:
         wait(Clock(), fault)
     assert told.value is broken
+
+
+# ---- a question that hangs
+
+
+class Impatient:
+    """A guard that knows the cause after some looks."""
+
+    def __init__(self, after):
+        self.after, self.looks = after, 0
+
+    def look(self, step):
+        self.looks += 1
+        if self.looks > self.after:
+            raise StepFailed(step, "the guest switched itself off")
+
+    def ended(self, error):
+        return error
+
+
+def test_a_question_that_hangs_does_not_blind_the_guard():
+    over = threading.Event()
+    guard = Impatient(2)
+    try:
+        with pytest.raises(StepFailed, match="switched itself off"):
+            waits.beside(lambda: over.wait(30), guard, step="guest", every=0.01)
+    finally:
+        over.set()
+    assert guard.looks == 3
+
+
+@pytest.mark.parametrize("guard", [None, Impatient(0)])
+def test_a_quick_question_is_answered_and_its_errors_are_its_own(guard):
+    assert waits.beside(lambda: "yes", guard, step="guest") == "yes"
+    for error in (TimeoutError("its own"), ValueError("no")):
+        with pytest.raises(type(error), match=str(error)):
+            waits.beside(lambda error=error: (_ for _ in ()).throw(error), guard, step="guest")
+
+
+def test_a_question_beside_knows_when_its_wait_gives_up():
+    def probe():
+        return waits.Ready(waits.beside(waits.left, Impatient(100), step="guest"))
+
+    assert 0 < waits.until(probe, reason="it", deadline=5, interval=1).value <= 5
