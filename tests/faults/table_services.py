@@ -1,0 +1,30 @@
+"""Services of the cloud killed under a run, its quota taken away, and no room left on this host."""
+
+from __future__ import annotations
+
+from row import Moment, Row
+from ways import Full, Power, Quota, Service
+
+_IMAGE, _SERVER = Moment("ledger", "made image"), Moment("ledger", "made server", 1)
+
+SERVICES = (
+    Row("service-nova-compute", "service", "nova-compute is killed while it boots the server, and stays down", "boot",
+        Service("nova-compute", (_SERVER,)), "cloud", "ACTIVE|ERROR"),
+    Row("service-rabbitmq", "service", "RabbitMQ is killed before the server is asked for, for 15 s", "boot",
+        Service("rabbitmq-server", (_IMAGE,), down=15), "passed", ""),
+    Row("service-mariadb", "service", "MariaDB is killed before the server is asked for, for 15 s", "boot",
+        Service("mariadb", (_IMAGE,), down=15), "passed", ""),
+    Row("service-taskmanager", "service", "trove-taskmanager is killed before the instance is asked for, for 20 s",
+        "create", Service("trove-taskmanager", (Moment("ledger", "made datastore_version"),), down=20), "passed", "",
+        patience=900),
+    Row("service-sandbox", "service", "the whole sandbox is killed while it boots the server", "boot",
+        Power((_SERVER,)), "cloud", "", patience=600),
+    Row("quota", "service", "the quota of servers is used up before the server is asked for", "boot",
+        Quota((_IMAGE,)), "cloud", "[Qq]uota"),
+    Row("full-ledger", "service", "no room for the ledger once the image is there", "boot",
+        Full("home", "1m", (_IMAGE,)), "harness", "cannot be written.*no .* is asked for that could be lost"),
+    Row("full-report", "service", "no room for the report", "boot",
+        Full("report", "1m", (_IMAGE,)), "failed", "No space left on device"),
+    Row("full-build", "service", "no room for the image that is built", "build",
+        Full("home/images", "200m", (Moment("begin"),)), "failed", "[Nn]o space left on device"),
+)  # fmt: skip
