@@ -129,7 +129,7 @@ class Session(sessions.Session):
         """As keystoneauth's, whose exceptions it raises."""
         raises = more.get("raise_exc") is not False
         more["raise_exc"] = False
-        service = _service(more, url)
+        service = _service(more, url, str(getattr(self.auth, "auth_url", None) or ""))
         began = time.monotonic()
 
         def left() -> float:
@@ -228,10 +228,11 @@ def _sent_once(more: Mapping[str, Any]) -> bool:
     return not isinstance(more.get("data"), str | bytes | dict | None)
 
 
-def _service(more: Mapping[str, Any], url: str) -> str:
+def _service(more: Mapping[str, Any], url: str, auth_url: str) -> str:
     kind = str((more.get("endpoint_filter") or {}).get("service_type") or "")
     if not kind:  # keystoneauth's own requests: tokens, and versions of an endpoint
-        kind = "identity" if "/auth/" in url else urlsplit(url).netloc
+        keystone = auth_url.rstrip("/").removesuffix("/v3")
+        kind = "identity" if "/auth/" in url or (keystone and url.startswith(keystone)) else urlsplit(url).netloc
     return _SERVICES.get(kind, kind)
 
 

@@ -50,7 +50,8 @@ def program() -> Path:
             hostcmd.run([sys.executable, "-m", "venv", place], timeout=120, step="proxy")
             hostcmd.run(
                 [place / "bin" / "pip", "--disable-pip-version-check", "install", "-q", "--require-hashes",
-                 "--no-deps", "--only-binary", ":all:", "--no-binary", "pyperclip", "-r", PINNED], timeout=600, step="proxy",
+                 "--no-deps", "--only-binary", ":all:", "--no-binary", "pyperclip", "-r", PINNED],
+                timeout=600, step="proxy",
             )  # fmt: skip
             made.write_text(wanted, encoding="utf-8")
     return place / "bin" / "mitmdump"

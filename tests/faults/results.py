@@ -56,7 +56,11 @@ def load() -> dict[str, list[dict[str, Any]]]:
 
 def keep(name: str, runs: list[dict[str, Any]]) -> None:
     """Replace the runs of a row, and write the page anew."""
-    gathered = load() | {name: runs}
+    write(load() | {name: runs})
+
+
+def write(gathered: dict[str, list[dict[str, Any]]]) -> None:
+    """Both files; rows that the table has no more go."""
     known = {row.name: gathered[row.name] for row in ROWS if row.name in gathered}
     FILE.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     PAGE.write_text(page(known, ROWS), encoding="utf-8")

@@ -29,15 +29,16 @@ class Moment:
 
     ``source``: "ledger" ("intend server", "made server", "removed server": a line of that kind was written), "says" (a
     pattern was found in what the run shows), "mount" or "loop" (one exists below the run's folders), "begin".
+    ``name`` is for people.
     """
 
     source: Literal["ledger", "says", "mount", "loop", "begin"]
     what: str = ""
     after: float = 0.0
+    name: str = ""
 
     def __str__(self) -> str:
-        told = {"ledger": self.what, "says": f"“{self.what}”", "mount": "a mount", "loop": "a loop device",
-                "begin": "from the beginning"}[self.source]  # fmt: skip
+        told = self.name or (self.what if self.source == "ledger" else {"begin": "from the beginning"}[self.source])
         return told + (f" + {self.after:g} s" if self.after else "")
 
 

@@ -36,7 +36,7 @@ from imagecheck import sandbox  # noqa: E402
 from imagecheck.cloud.retry import sentence  # noqa: E402
 from imagecheck.errors import ImagecheckError  # noqa: E402
 
-_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r[^\n]*?\r(?=.)")
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def wrong(row: Row, seen: Seen) -> list[str]:
@@ -82,7 +82,9 @@ def words_of(report: dict[str, Any], shown: str) -> str:
 
 def plain(shown: str) -> str:
     """What a terminal would have shown, without its escapes and overwritten lines."""
-    return "\n".join(line.rpartition("\r")[2] for line in _ESCAPES.sub("", shown).replace("\r\n", "\n").splitlines())
+    return "\n".join(
+        line.rpartition("\r")[2] for line in _ESCAPES.sub("", shown).replace("\r\n", "\n").split("\n")
+    ).strip()
 
 
 def attempt(row: Row, number: int) -> tuple[dict[str, Any], Path]:
@@ -218,6 +220,8 @@ def main() -> int:
         if option.write:
             results.keep(name, runs)
 
+    if option.write:
+        results.write(results.load())  # the table may have changed
     try:
         sandbox.up(yes=True)
         return 0 if walk(rows, option.repeat, keep) else 1

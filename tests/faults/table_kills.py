@@ -15,14 +15,17 @@ def _ledger(what: str, after: float = 0.0) -> Moment:
 
 def _step(name: str, after: float = 0.0) -> Moment:
     """When the road begins a step, as the terminal shows it."""
-    return Moment("says", rf": {name}  \d+ s", after)
+    return Moment("says", rf": {name}  \d+ s", after, f"{name} begins")
+
+
+def _mount(after: float = 0.0) -> Moment:
+    return Moment("mount", "/proc ", after, "proc is mounted in it")
 
 
 KILLS = (
     Row("kill-build", "kill", "the build of an image is killed", "build",
-        Kill((Moment("mount", "/proc "), Moment("says", "root.d", 3), Moment("says", "guest", 1),
-              Moment("mount", "", 6),
-              Moment("mount", "/proc ", 10))), "killed", _GONE, times=5),
+        Kill((Moment("says", "build ", 0.5, "it begins"), _mount(), _mount(4), _mount(8), _mount(12))), "killed", _GONE,
+        times=5),
     Row("kill-upload", "kill", "the run is killed while it uploads the image", "upload",
         Kill((_ledger("intend image"), _ledger("made image"), _ledger("made image", 0.3), _ledger("made image", 0.6),
               _ledger("made image", 1))), "killed", _ANY, times=5),

@@ -18,7 +18,7 @@ SERVICES = (
         "create", Service("trove-taskmanager", (Moment("ledger", "made datastore_version"),), down=20), "passed", "",
         patience=900),
     Row("service-sandbox", "service", "the whole sandbox is killed while it boots the server", "boot",
-        Power((_SERVER,)), "cloud", "", patience=600),
+        Power((_SERVER,)), "cloud", "could not|cannot", patience=600),
     Row("quota", "service", "the quota of servers is used up before the server is asked for", "boot",
         Quota((_IMAGE,)), "cloud", "[Qq]uota"),
     Row("full-ledger", "service", "no room for the ledger once the image is there", "boot",
