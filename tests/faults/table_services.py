@@ -5,22 +5,23 @@ from __future__ import annotations
 from row import Moment, Row
 from ways import Full, Power, Quota, Service
 
+_LOGIN = Moment("says", r": cloud  \d+ s", 0, "it logs in")
 _IMAGE, _SERVER = Moment("ledger", "made image"), Moment("ledger", "made server", 1)
 
 SERVICES = (
-    Row("service-nova-compute", "service", "nova-compute is killed while it boots the server, and stays down", "boot",
-        Service("nova-compute", (_SERVER,)), "cloud", "ACTIVE|ERROR"),
+    Row("quota", "service", "the quota of servers is used up before the server is asked for", "boot",
+        Quota((_IMAGE,)), "cloud", "[Qq]uota"),
     Row("service-rabbitmq", "service", "RabbitMQ is killed before the server is asked for, for 15 s", "boot",
-        Service("rabbitmq-server", (_IMAGE,), down=15), "passed", ""),
+        Service("rabbitmq-server", (_LOGIN,), down=15), "passed", ""),
     Row("service-mariadb", "service", "MariaDB is killed before the server is asked for, for 15 s", "boot",
         Service("mariadb", (_IMAGE,), down=15), "passed", ""),
+    Row("service-nova-compute", "service", "nova-compute is killed while it boots the server, for 15 s", "boot",
+        Service("nova-compute", (_SERVER,), down=15), "cloud", "ERROR"),
     Row("service-taskmanager", "service", "trove-taskmanager is killed before the instance is asked for, for 20 s",
         "create", Service("trove-taskmanager", (Moment("ledger", "made datastore_version"),), down=20), "passed", "",
         patience=900),
     Row("service-sandbox", "service", "the whole sandbox is killed while it boots the server", "boot",
         Power((_SERVER,)), "cloud", "could not|cannot", patience=600),
-    Row("quota", "service", "the quota of servers is used up before the server is asked for", "boot",
-        Quota((_IMAGE,)), "cloud", "[Qq]uota"),
     Row("full-ledger", "service", "no room for the ledger once the image is there", "boot",
         Full("home", "1m", (_IMAGE,)), "harness", "cannot be written.*no .* is asked for that could be lost"),
     Row("full-report", "service", "no room for the report", "boot",
