@@ -68,19 +68,19 @@ ROWS = (
         "RabbitMQ, rabbit_access_control.erl, rabbit_vhost.erl", _LOGS,
         ("NOT_ALLOWED - ", "ACCESS_REFUSED - access to ", "refused for user"),
         r"(?:NOT_ALLOWED|ACCESS_REFUSED) - (?P<what>(?:vhost|access to) .{1,120})", cleared=_UP, unless=_served,
-        holds=lambda f: _login(f, "not_allowed", "vhost"), confidence="certain", fatal=True, known=(1,)),
+        holds=lambda f: _login(f, "not_allowed", "vhost"), confidence="certain", fatal=True, known=(1,), proven=True),
     Row("broker-certificate-date", "boot", "cloud", 66, "the broker's certificate is not valid at the guest's time "
         "({why})", "renew the certificate; compare the guest's clock first",
         "Python, ssl; OpenSSL, crypto/x509/x509_txt.c", _LOGS, ("CERTIFICATE_VERIFY_FAILED",),
         _FAILED + r".{0,80}CERTIFICATE_VERIFY_FAILED.{0,60}(?P<why>certificate has expired|is not yet valid)",
-        cleared=_UP, unless=_served, confidence="certain", fatal=True, times=2, grace=3, known=(1,)),
+        cleared=_UP, unless=_served, confidence="certain", fatal=True, times=2, grace=3, known=(1,), proven=True),
     Row("broker-certificate", "boot", "cloud", 62, "the agent does not trust the broker's certificate, or speaks TLS "
         "to "
         "a port without it", "put the CA into the image or switch [oslo_messaging_rabbit] ssl to what the broker does",
         "Python, ssl; oslo.messaging 16.1, impl_rabbit.py", _LOGS,
         ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER", "wrong version number"),
         _FAILED + r".{0,80}(?:CERTIFICATE_VERIFY_FAILED|WRONG_VERSION_NUMBER|wrong version number)", cleared=_UP,
-        unless=_served, confidence="certain", fatal=True, times=2, grace=3, known=(1,)),
+        unless=_served, confidence="certain", fatal=True, times=2, grace=3, known=(1,), proven=True),
     Row("broker-is-localhost", "boot", "cloud", 64, "the agent looks for the broker in the guest itself: it got no "
         "transport_url", "trove-guestagent.conf is not there or not read: is guest_config on the taskmanager's host, "
         "and injected_config_owner in the image?", "oslo.messaging 16.1, impl_rabbit.py (default host); at its start "
@@ -95,7 +95,7 @@ ROWS = (
         r"|No address associated with hostname|No address found|ENOTFOUND|Lookup timed out"
         r"|failed to resolve broker hostname)", cleared=_UP, unless=_served,
         holds=lambda f: _dialled(f, "name or service not known", "name resolution", "no address associated"),
-        fatal=True, times=3, grace=8, known=(1,)),
+        fatal=True, times=3, grace=8, known=(1,), proven=True),
     Row("broker-timeout", "boot", "network", 57, "the guest's connections to the broker get no answer",
         _GROUP, "connect(2): ETIMEDOUT, EHOSTUNREACH; Trove, doc/source/admin/troubleshooting.rst", _LOGS,
         ("AMQP server on ", "Connection failed: "),
@@ -117,7 +117,7 @@ ROWS = (
         ("AMQP server on ", "Connection failed: "),
         _FAILED + r".{0,20}(?:ECONNRESET|Connection reset by peer|Server unexpectedly closed connection|Broken pipe"
         r"|RecoverableConnectionError|\(320\) CONNECTION_FORCED)",
-        cleared=_UP, unless=_served, fatal=True, times=3, grace=8, retry=True, known=(1,)),
+        cleared=_UP, unless=_served, fatal=True, times=3, grace=8, retry=True, known=(1,), proven=True),
     Row("broker-blocked", "boot", "cloud", 66, "the broker takes no messages: {what}",
         "RabbitMQ is low on memory or disk (`rabbitmqctl status`, alarms)",
         "RabbitMQ, connection.blocked; oslo.messaging 16.1, impl_rabbit.py", _LOGS,
@@ -125,10 +125,11 @@ ROWS = (
         cleared=("The broker has unblocked the connection",), confidence="certain", retry=True),
     Row("queue-differs", "boot", "cloud", 63, "the broker's queues were made with other settings than the agent's "
         "({what})", "[oslo_messaging_rabbit] (amqp_durable_queues, rabbit_quorum_queue, ...) must be the same in "
-        "trove.conf and trove-guestagent.conf", "RabbitMQ, rabbit_misc.erl (inequivalent arg); oslo.messaging 16.1",
+        "trove.conf and trove-guestagent.conf", "RabbitMQ, rabbit_misc.erl (inequivalent arg); oslo.messaging 16.1, "
+        "impl_rabbit.py _declare_fallback: it tries other settings once, so that alone ends no wait",
         _LOGS, ("PRECONDITION_FAILED - inequivalent arg",),
         r"PRECONDITION_FAILED - inequivalent arg '(?P<what>[^']{1,60})' for (?:queue|exchange)", confidence="certain",
-        fatal=True, times=2, grace=3, known=(5,)),
+        known=(5,), proven=True),
     Row("no-exchange", "boot", "cloud", 62, "the exchange {what} that the agent sends to does not exist",
         "control_exchange must be the same in trove.conf and trove-guestagent.conf (oslo's default is 'openstack')",
         "RabbitMQ, rabbit_misc.erl; Trove never calls rpc.set_defaults()", _LOGS, ("NOT_FOUND - no exchange",),

@@ -128,7 +128,7 @@ def best(findings: Sequence[Finding], facts: Facts) -> Verdict | None:
         id=row.id,
         stage=row.stage,
         fault=row.fault,
-        confidence=row.confidence,
+        confidence=row.confidence if row.proven or not first.line else "likely",
         sentence=_fill(row.sentence, first.what),
         remedy=_fill(row.remedy, {}),
         source=row.source,

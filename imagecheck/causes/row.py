@@ -91,7 +91,8 @@ class Row:
     A ``fatal`` row ends a wait once it was seen ``times`` times with ``grace`` seconds between the first and the last;
     a prompt (a line without an end) and facts must stay as they are for ``grace`` seconds.
     ``retry`` says that the same again may pass; only for faults of the cloud.
-    ``proven`` turns True when the fixture is an excerpt of a boot that really went this way.
+    ``proven`` turns True when the fixture is an excerpt of a boot that really went this way. A pattern that is not
+    names a cause that is likely at most, and ends no wait: what it stands for was read in the source alone.
     """
 
     id: str

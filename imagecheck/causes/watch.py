@@ -92,4 +92,4 @@ class Watch:
 def _ends(hit: Hit, now: float) -> bool:
     row = hit.row
     span = now - hit.first if row.prompt else hit.span
-    return row.fatal and hit.count >= row.times and span >= row.grace
+    return row.fatal and row.proven and hit.count >= row.times and span >= row.grace

@@ -18,20 +18,32 @@ def diagnostics(cloud: Cloud, server_id: str) -> Mapping[str, Any]:
         return found
 
 
+STALE = "not running"
+
+
 def switched_off(cloud: Cloud, server_id: str) -> str:
     """The power state that the hypervisor has at this moment where it is not running; "" where it is, or nobody knows.
 
     The status follows 15 s later: nova-compute holds back a guest's own end (nova/virt/libvirt/host.py, lifecycle
-    delay), while diagnostics ask the hypervisor first (nova/compute/manager.py, get_diagnostics, 2025.1).
+    delay), while diagnostics ask the hypervisor first. They are refused for a machine that does not run, yet in words
+    that name the state of Nova's last record: "running" is none to go by then, and told as ``STALE``
+    (nova/compute/manager.py, get_instance_diagnostics, 2025.1).
     """
     try:
         diagnostics(cloud, server_id)
     except StepFailed as error:
-        found = re.search(r"while it is in power state (\w{1,20})", str(error))
-        return found[1] if found else ""
+        return refused_state(str(error))
     except (Hiccup, Missing):
         return ""
     return ""
+
+
+def refused_state(words: str) -> str:
+    """The power state in Nova's refusal; "" when it was refused for something else. Pure."""
+    found = re.search(r"while it is in power state (\w{1,20})", words)
+    if not found:
+        return ""
+    return STALE if found[1] == "running" else found[1]
 
 
 def compute_hosts(cloud: Cloud) -> list[str]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from watchdog_fixtures import GOOD, UNIT, UNITS, container
 
 from imagecheck.causes import Facts
+from imagecheck.cloud import hypervisor
 from imagecheck.watchdog import of_guest
 
 
@@ -82,3 +83,12 @@ def test_whatever_a_guest_says_raises_nothing(result, stages, docker, unit):
     units = {UNIT: unit, "docker.service": {"LoadState": "loaded", "ActiveState": "active"}}
     look = dataclasses.replace(GOOD, result=result, stages=stages, container=docker, units=units)
     assert Facts(**of_guest(look, UNIT, "g-1")).guest_info is True
+
+
+@pytest.mark.parametrize(
+    ("said", "state"), [("running", "not running"), ("shutdown", "shutdown"), ("paused", "paused")]
+)
+def test_diagnostics_that_are_refused_say_that_a_machine_does_not_run_whatever_state_they_name(said, state):
+    words = f"409: Cannot 'get_diagnostics' instance 5f0c while it is in power state {said}"
+    assert hypervisor.refused_state(words) == state
+    assert hypervisor.refused_state("403: Policy doesn't allow os_compute_api:os-server-diagnostics") == ""

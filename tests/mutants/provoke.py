@@ -1,7 +1,9 @@
 """Provoke causes in real guests under QEMU alone, without a cloud, and keep what they print as fixtures.
 
     python tests/mutants/provoke.py consoles [--only ROW]   one boot per row: firmware, GRUB, kernel, systemd
-    python tests/mutants/provoke.py guest [--only ROW]      one boot for all: agent, docker, database
+    python tests/mutants/provoke.py guest [--only ROW]      one boot for all: agent, docker, database, cloud-init
+    python tests/mutants/provoke.py cloud [--only ROW]      requests to the sandbox's Nova and Trove, no guest
+    python tests/mutants/provoke.py launch [--only ROW]     one boot by the sandbox's Nova, one launch by its Trove
 
 Each row of imagecheck/causes that is told so is written to tests/harness/fixtures/causes/broken/ROW.PLACE.txt. Needs
 root, QEMU and the built image; no network card is given to a guest.
@@ -11,7 +13,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import fnmatch
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,16 +27,24 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 import overlay  # noqa: E402
+import provoked_cloud  # noqa: E402
+import provoked_cloudinit  # noqa: E402
+import provoked_launch  # noqa: E402
 from provoked_consoles import CONSOLES, Console  # noqa: E402
-from provoked_guest import SCENES, script  # noqa: E402
+from provoked_guest import SCENES as GUEST  # noqa: E402
+from provoked_guest import script  # noqa: E402
 
-from imagecheck import build, definition, imagefile  # noqa: E402
+from imagecheck import build, choice, definition, imagefile, sandbox  # noqa: E402
 from imagecheck.causes import TABLE, Evidence, Watch, verdict  # noqa: E402
 from imagecheck.causes.row import Place  # noqa: E402
 from imagecheck.guest import console  # noqa: E402
+from imagecheck.report import Folder  # noqa: E402
+from imagecheck.run import Road  # noqa: E402
 
 KEPT = ROOT / "tests" / "harness" / "fixtures" / "causes" / "broken"
+SCENES = (*GUEST, *provoked_cloudinit.SCENES)
 LINES = 40  # kept before the line that tells
+LONG = 2000  # characters of a line that are kept, from both its ends: Nova repeats all of a user-data that it refuses
 GUEST_DEADLINE = 3600.0  # seconds for all scenes; each takes 10 to 60 under emulation
 
 
@@ -99,7 +111,7 @@ def excerpt(text: str, row: str, place: Place) -> str:
     def tells(some: list[str]) -> bool:
         if verdict(Evidence({place: ("".join(some),)})).id != row:
             return False
-        watch, now = Watch(), 0.0
+        watch, now = Watch([dataclasses.replace(one, proven=True) for one in TABLE]), 0.0
         for line in some:
             watch.feed(place, line, now)
             now += 10.0
@@ -112,10 +124,15 @@ def excerpt(text: str, row: str, place: Place) -> str:
 
 
 def keep(row: str, place: str, text: str) -> None:
-    (KEPT / f"{row}.{place}.txt").write_text(text, encoding="utf-8")
+    """Write the fixture; of very long lines both ends."""
+    short = "".join(
+        line if len(line) <= LONG else f"{line[: LONG // 2]} … {line[-LONG // 2 :]}"
+        for line in text.splitlines(keepends=True)
+    )
+    (KEPT / f"{row}.{place}.txt").write_text(short, encoding="utf-8")
 
 
-def guest(good: Path, like: definition.Definition, wanted: list[str]) -> int:
+def guest(good: Path, like: definition.Definition, wanted: list[str], raw: Path | None) -> int:
     """All scenes in one boot; what each printed is read from the disk afterwards. Returns how many did not tell."""
     scenes = [scene for scene in SCENES if scene.id in wanted]
     with tempfile.TemporaryDirectory(prefix="provoke-") as name:
@@ -123,7 +140,7 @@ def guest(good: Path, like: definition.Definition, wanted: list[str]) -> int:
         disk, data = work / "overlay.qcow2", work / "data.qcow2"
         overlay.create(good, disk)
         subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", data, "1G"], check=True)
-        with overlay.exported(good, disk, work) as raw, overlay.mounted(raw, work) as root:
+        with overlay.exported(good, disk, work) as file, overlay.mounted(file, work) as root:
             script(overlay.Root(root, like.agent.unit, like.injected_owner, like.datastore.container), scenes)
         deadline = time.monotonic() + GUEST_DEADLINE
         with machine(disk, work, "-drive", f"file={data},format=qcow2,if=virtio,cache=unsafe") as process:
@@ -134,8 +151,53 @@ def guest(good: Path, like: definition.Definition, wanted: list[str]) -> int:
                     print(text[said:], end="", flush=True)
                     said = len(text)
                 time.sleep(2)
-        with overlay.exported(good, disk, work) as raw, overlay.mounted(raw, work) as root:
+        with overlay.exported(good, disk, work) as file, overlay.mounted(file, work) as root:
+            if raw:
+                shutil.copytree(root / "var/provoked", raw, dirs_exist_ok=True)
             return sum(not _told(root / "var/provoked", scene.id, scene.place) for scene in scenes)
+
+
+@contextlib.contextmanager
+def on_sandbox(like: definition.Definition) -> Iterator[tuple[Road, Path]]:
+    """A road on the sandbox, and a folder; what is made there is removed."""
+    with tempfile.TemporaryDirectory(prefix="provoke-") as name:
+        road = Road(choice.image(like.name, ""), lambda: sandbox.up(yes=True), Folder(Path(name) / "report"))
+        try:
+            yield road, Path(name)
+        finally:
+            for line in road.close():
+                print(line)
+
+
+def cloud(like: definition.Definition, wanted: list[str]) -> int:
+    """Each scene on the sandbox; how many did not tell."""
+    missed = 0
+    with on_sandbox(like) as (road, work):
+        stage = provoked_cloud.Stage(road.cloud(), "", contextlib.ExitStack(), work)
+        stage.image = stage.uploaded("empty", "1M")
+        for scene in provoked_cloud.SCENES:
+            if scene.id in wanted:
+                missed += not _kept(work, scene.id, scene.place, provoked_cloud.play(stage, scene))
+    return missed
+
+
+def launch(like: definition.Definition, wanted: list[str]) -> int:
+    """The same with guests."""
+    missed = 0
+    with on_sandbox(like) as (road, work):
+        if rows := [row for row in wanted if row in provoked_launch.BOOTED]:
+            for row, place, text in provoked_launch.booted(road, rows):
+                missed += not _kept(work, row, place, text)
+    if any(row in provoked_launch.LAUNCHED for row in wanted):
+        with on_sandbox(like) as (road, work):
+            for row, place, text in provoked_launch.launched(road):
+                missed += not _kept(work, row, place, text)
+    return missed
+
+
+def _kept(work: Path, row: str, place: Place, text: str) -> bool:
+    (work / row).write_text(text, encoding="utf-8")
+    return _told(work, row, place)
 
 
 def _told(folder: Path, row: str, place: Place) -> bool:
@@ -152,17 +214,21 @@ def _told(folder: Path, row: str, place: Place) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("consoles", "guest"))
+    parser.add_argument("what", choices=("consoles", "guest", "cloud", "launch"))
     parser.add_argument("--only", action="append", metavar="PATTERN", help="only such rows; repeatable")
     parser.add_argument("--image", default="mariadb-debian", help="definition of the good image (default: %(default)s)")
     parser.add_argument("--file", type=Path, help="the good image's file, when not the built one")
+    parser.add_argument("--raw", type=Path, metavar="FOLDER", help="keep all that the scenes printed there")
     option = parser.parse_args()
     like = definition.load(option.image)
+    table = {"consoles": CONSOLES, "guest": SCENES, "cloud": provoked_cloud.SCENES}.get(option.what, ())
+    ids = [row.id for row in table] or provoked_launch.IDS
+    wanted = [row for row in ids if any(fnmatch.fnmatch(row, one) for one in option.only or "*")]
+    if option.what in ("cloud", "launch"):
+        return 1 if {"cloud": cloud, "launch": launch}[option.what](like, wanted) else 0
     good = (imagefile.inspect(option.file) if option.file else build.build(like)).path
-    table = CONSOLES if option.what == "consoles" else SCENES
-    wanted = [row.id for row in table if any(fnmatch.fnmatch(row.id, one) for one in option.only or "*")]
     if option.what == "guest":
-        return 1 if guest(good, like, wanted) else 0
+        return 1 if guest(good, like, wanted, option.raw) else 0
     missed = 0
     for row in CONSOLES:
         if row.id in wanted:

@@ -45,11 +45,20 @@ def spoiled_initrd(root: Root) -> None:
 
 def lost_inode(raw: Path) -> None:
     """A directory names a file whose inode is gone."""
+    _debugfs(raw, "clri /usr/share/misc/magic")
+
+
+def _debugfs(raw: Path, *commands: str) -> None:
+    """These commands in the file system on the largest partition."""
     told = subprocess.run(["partx", "-rgbo", "START,SIZE", raw], check=True, capture_output=True, text=True).stdout
     start = max(((int(size), int(start)) for start, size in map(str.split, told.splitlines())))[1] * 512
-    subprocess.run(
-        ["debugfs", "-w", "-R", "clri /usr/share/misc/magic", f"{raw}?offset={start}"], check=True, capture_output=True
-    )
+    for command in commands:
+        subprocess.run(["debugfs", "-w", "-R", command, f"{raw}?offset={start}"], check=True, capture_output=True)
+
+
+def shared_blocks(raw: Path) -> None:
+    """Two files hold the same block, in a file system that was not left clean: nothing that a preen repairs."""
+    _debugfs(raw, "set_inode_field /usr/share/misc/magic block[0] 1000", "set_super_value state 2")
 
 
 def stopped_for(seconds: float, after: float) -> Callable[[subprocess.Popen[bytes], float], None]:
@@ -77,6 +86,7 @@ CONSOLES = (
     Console("firmware-no-disk", disk=blank(510, 2)),
     Console("grub-file-missing", lambda root: root.remove(root.one("/boot/vmlinuz-*"))),
     Console("grub-shell", lambda root: root.remove(GRUB)),
+    Console("grub-prompt", lambda root: root.write(root.one("/boot/grub/*-pc/normal.mod"), "no ELF file\n")),
     Console("initramfs-shell", each(boots_with("break=premount"))),
     Console("panic-root", each(without_initrd, boots_with("root=/dev/vda9"))),
     Console("panic-memory", boots_with("mem=88M")),
@@ -87,6 +97,7 @@ CONSOLES = (
             lambda root: root.append("/etc/fstab", "LABEL=data /srv ext4 x-systemd.device-timeout=5 0 2\n")),
     Console("powered-off", unit("licence-check", "/usr/bin/systemctl --no-block poweroff", "After=basic.target\n")),
     Console("file-system-damaged", unit("magic", "/usr/bin/cat /usr/share/misc/magic"), lost_inode),
+    Console("fsck", disk=shared_blocks),
     Console("disk-errors", unit("data-check", "/usr/bin/dd if=/dev/vdb of=/dev/null bs=1M count=4"), options=FAILING),
     Console("stuck-cpu", boots_with("watchdog_thresh=5"), poke=stopped_for(40, 25), deadline=150),
     Console("unit-failed", lambda root: root.write("/etc/systemd/system/docker.service.d/50-policy.conf",

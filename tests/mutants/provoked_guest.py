@@ -5,6 +5,7 @@ All scenes run one after the other in one boot, by a unit of their own; each put
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -99,6 +100,9 @@ SCENES = (
     agent("agent-crash", f"cp {PACKAGES}/trove/cmd/guest.py /opt/provoke/; "
           f"echo 'raise OverflowError(1)' >>{PACKAGES}/trove/cmd/guest.py",
           f"cp /opt/provoke/guest.py {PACKAGES}/trove/cmd/", 90),
+    agent("agent-options", f"cp {PACKAGES}/trove/common/cfg.py /opt/provoke/; "
+          f"sed -i \"s/'database_service_uid'/'database_uid'/\" {PACKAGES}/trove/common/cfg.py",
+          f"cp /opt/provoke/cfg.py {PACKAGES}/trove/common/", 60),
     # ---- its configuration
     agent("config-missing", "mv /etc/trove/conf.d /opt/provoke/", "mv /opt/provoke/conf.d /etc/trove/", 90),
     agent("agent-no-guest-info", "rm /etc/trove/conf.d/guest_info.conf", "baseline", 100),
@@ -106,7 +110,12 @@ SCENES = (
     conf("no-data-device", BROKER.format("127.0.0.1", "[mariadb]\\ndevice_path=/dev/vdz\\n"), 120),
     conf("registry-login", BROKER.format("127.0.0.1", "[guest_agent]\\ncontainer_registry=127.0.0.1:5999\\n"
          "container_registry_username=trove\\ncontainer_registry_password=none\\n")),
+    Scene("data-device-format", "agent", "blockdev --setro /dev/vdb; cd /; "
+          "for each in 1 2; do sudo -u trove python3 -c '"
+          "import logging; logging.basicConfig(); from trove.common import cfg; from trove.guestagent import volume; "
+          "volume.VolumeDevice(\"/dev/vdb\").format()'; done", "blockdev --setrw /dev/vdb"),
     # ---- the broker
+    conf("broker-is-localhost", BROKER.format("localhost:5678", ""), 40),
     conf("broker-name", BROKER.format("broker.invalid:5672", ""), 90),
     conf("broker-lost", BROKER.format("127.0.0.1:5677", ""), 90,
          "serve python3 /opt/provoke/servers.py hangs-up", "served"),
@@ -119,8 +128,7 @@ SCENES = (
     agent("agent-sudo", "mv /etc/sudoers.d /opt/provoke/", "mv /opt/provoke/sudoers.d /etc/", 60),
     agent("agent-uid-taken", "userdel database; groupdel database; groupadd -g 1001 other; "
           "useradd -u 1001 -g 1001 other", "userdel other", 60),
-    agent("agent-denied", "mv /var/log/trove /opt/provoke/; mkdir -m 700 /var/log/trove",
-          "rmdir /var/log/trove; rm -rf /var/log/trove; mv /opt/provoke/trove /var/log/", 60),
+    conf("agent-denied", BROKER.format("127.0.0.1", "log_file=/root/agent.log\\n"), 60),
     # ---- the guest around it
     Scene("no-host-keys", "journal", "mkdir /opt/provoke/k; mv /etc/ssh/ssh_host_* /opt/provoke/k/; "
           "systemctl mask --runtime sshd-keygen.service; systemctl restart ssh", "mv /opt/provoke/k/* /etc/ssh/",
@@ -139,15 +147,22 @@ SCENES = (
           "ip link del docker0; "
           "iptables -t nat -F; iptables -t nat -X; chmod 0 $(readlink -f /usr/sbin/iptables); restart_docker",
           "chmod 755 $(readlink -f /usr/sbin/iptables); undrop docker; docker_again", "docker"),
-    Scene("containerd-down", "journal", "systemctl mask --runtime --now containerd; restart_docker 40",
-          "systemctl unmask --runtime containerd; docker_again", "docker"),
+    Scene("docker-gave-up", "journal", "drop docker 'ExecStart=\\nExecStart=/bin/false\\nRestartSec=0'; "
+          "systemctl stop docker.socket; restart_docker 20", "undrop docker; docker_again", "docker"),
+    # as Docker's own packages start it; without the option dockerd starts a containerd of its own
+    Scene("containerd-down", "journal", "drop docker 'ExecStart=\\nExecStart=/usr/sbin/dockerd "
+          "--containerd=/run/containerd/containerd.sock'; systemctl mask --runtime --now containerd; "
+          "restart_docker 150", "systemctl unmask --runtime containerd; undrop docker; docker_again", "docker"),
     python("docker-socket-denied", "c.ping()", user="nobody"),
-    python("docker-unreachable", "c.ping()", before="systemctl stop docker.socket docker", undo="docker_again"),
+    # as often as an agent that starts again and again says it
+    Scene("docker-unreachable", "agent", "systemctl stop docker.socket docker; for each in 1 2 3; do "
+          "sudo -u trove python3 -c 'import docker; docker.from_env().ping()'; done", "docker_again"),
     # ---- images and containers
     pull("pull-no-tag", "unknown"),
     pull("pull-denied", "denied"),
     pull("pull-rate", "rate"),
-    pull("pull-architecture", "arm64"),
+    # docker-py drops what the daemon says in the stream of a pull; the daemon's journal has it
+    dataclasses.replace(pull("pull-architecture", "arm64"), place="docker", kept="docker"),
     pull("pull-insecure", "unknown", "172.17.0.1:5050/trove/mariadb:11.9"),
     python("pull-certificate", 'c.api.pull("172.17.0.1:5671/trove/mariadb", tag="11.9")',
            before="serve python3 /opt/provoke/servers.py tls unknown", undo="served"),
@@ -165,21 +180,24 @@ SCENES = (
     # ---- the database in its container
     container("no-root-password", "-v /srv/data:/var/lib/mysql",
               before="mkdir -p /srv/data; chown 1001:1001 /srv/data"),
-    container("data-denied", GOOD, "mariadbd --datadir=/var/lib/mysql/data",
-              before="mkdir -p /srv/data/data; chown -R 0:0 /srv/data"),
+    Scene("data-denied", "container", "database_made; find /srv/data -type f -exec chown 0:0 {} + -exec chmod 600 {} "
+          "+; database '@good@' '' 40", "no_database; rm -rf /srv/data /srv/made"),
     container("entry-point-denied", GOOD, before="mkdir -p /srv/data; chown 0:0 /srv/data"),
-    container("unknown-setting", GOOD, "mariadbd --query-cache-foo=1", before="database_made"),
+    container("unknown-setting", GOOD, "--query-cache-foo=1", before="database_made"),
     container("setting-file-broken", f"{GOOD} -v /opt/provoke/broken.cnf:/etc/mysql/my.cnf "
               "-v /opt/provoke/broken.cnf:/etc/mysql/mariadb.cnf",
               before="database_made; echo innodb=1 >/opt/provoke/broken.cnf"),
-    container("database-memory", GOOD, "mariadbd --innodb-buffer-pool-size=4T", before="database_made"),
+    container("database-memory", GOOD, "--innodb-buffer-pool-size=4T", before="database_made"),
     container("library-missing", f"{GOOD} -v /dev/null:@library@:ro", before="database_made"),
-    Scene("data-locked", "container", "database_made; docker run -d --name other -u 1001:1001 @good@ @container@; "
+    Scene("data-locked", "container", "database_made; docker run -d --name other -u 1001:1001 @good@ @container@ "
+          "$mariadb; "
           "settle 15; database '@good@' '' 40", "no_database; docker rm -f other"),
     Scene("database-crashed", "container", "database_made; docker run -d --name database -u 1001:1001 @good@ "
-          "@container@; settle 25; docker kill -s SEGV database; settle 10; docker logs database", "no_database"),
+          "@container@ $mariadb; settle 25; docker kill -s SEGV database; settle 10; docker logs database",
+          "no_database"),
     Scene("data-damaged", "container", "database_made; dd if=/dev/urandom of=$(find /srv/data -name ibdata1) bs=16384 "
-          "seek=2 count=90 conv=notrunc; database '@good@' '' 40", "no_database; rm -rf /srv/data"),
+          "seek=2 count=90 conv=notrunc; database '@good@' '' 40", "no_database; rm -rf /srv/data /srv/made"),
+    container("data-other-version", GOOD, before="database_made; other_format /srv/data/ib_logfile0"),
 )  # fmt: skip
 
 _HERE = Path(__file__).parent
@@ -222,7 +240,7 @@ def script(root: Root, scenes: Sequence[Scene]) -> None:
                 f"-u {scene.kept} >/var/provoked/{scene.id}"
             )
         else:
-            lines.append(f"{{ {scene.act}; }} >/var/provoked/{scene.id}")
+            lines.append(f"{{ {scene.act}; }} >/var/provoked/{scene.id} 2>&1")
         lines.append(f"{{ {scene.undo}; }} >/dev/null")
     lines += ["sync", "systemctl --no-block poweroff", ""]
     text = "\n".join(lines)

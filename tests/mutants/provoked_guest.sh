@@ -65,9 +65,12 @@ docker_again() {
     systemctl restart docker.socket docker
 }
 
-database() { # OPTIONS COMMAND SECONDS
+# The size that Trove's own settings name, with which the image's data directory was made.
+mariadb="mariadbd --innodb-data-file-path=ibdata1:10M:autoextend"
+
+database() { # OPTIONS SERVER-OPTIONS SECONDS
     # shellcheck disable=SC2086 # words
-    docker run -d --name database -u 1001:1001 $1 @container@ $2
+    docker run -d --name database -u 1001:1001 $1 @container@ $mariadb $2
     timeout "$3" docker wait database
     docker logs database
 }
@@ -81,11 +84,58 @@ database_made() {
     rm -rf /srv/data
     mkdir -p /srv/data
     chown 1001:1001 /srv/data
-    docker run -d --name first -u 1001:1001 @good@ @container@
+    # shellcheck disable=SC2086 # words
+    docker run -d --name first -u 1001:1001 @good@ @container@ $mariadb
     settle 60
     docker stop first
     docker rm first
     touch /srv/made
+}
+
+other_format() { # FILE: the format's number at its head, with the checksum (MariaDB 11.8, log0recv.cc, log_crypt.h)
+    python3 - "$1" << 'END'
+import sys
+
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+with open(sys.argv[1], "r+b") as file:
+    head = bytearray(file.read(512))
+    head[:4] = (99).to_bytes(4, "big")
+    head[508:] = crc32c(head[:508]).to_bytes(4, "big")
+    file.seek(0)
+    file.write(head)
+END
+}
+
+drive() { # USER-DATA META-DATA
+    rm -rf /opt/provoke/drive
+    mkdir -p /opt/provoke/drive/openstack/latest
+    printf '%b' "$1" > /opt/provoke/drive/openstack/latest/user_data
+    printf '%s' "$2" > /opt/provoke/drive/openstack/latest/meta_data.json
+    mke2fs -q -F -L config-2 -d /opt/provoke/drive /opt/provoke/drive.img 4M
+    losetup -f --show /opt/provoke/drive.img > /opt/provoke/drive.loop
+    udevadm settle
+}
+
+no_drive() {
+    losetup -d "$(cat /opt/provoke/drive.loop)"
+    udevadm settle
+}
+
+stages() { # cloud-init, as if this were its first boot
+    rm -rf /var/lib/cloud /run/cloud-init /var/log/cloud-init.log
+    mkdir -p /run/cloud-init
+    cloud-init init --local
+    cloud-init init
+    cloud-init modules --mode config
+    cloud-init modules --mode final
+    true
 }
 
 [ ! -f /etc/docker/daemon.json ] || cp /etc/docker/daemon.json /opt/provoke/
