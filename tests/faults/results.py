@@ -131,9 +131,9 @@ def _behind(runs: list[dict[str, Any]]) -> str:
 
 
 def _gc(runs: list[dict[str, Any]]) -> str:
-    numbers = [re.fullmatch(r"removed (\d+), left 0", run["gc"]) for run in runs]
-    if all(numbers):
-        return f"removed {_range([int(found[1]) for found in numbers if found])}"
+    said = [re.fullmatch(r"removed (\d+), left 0(?:, then removed (\d+), left 0)?", run["gc"]) for run in runs]
+    if all(said):
+        return f"removed {_range([int(one[1]) + int(one[2] or 0) for one in said if one])}"
     return cell("; ".join(sorted({run["gc"] for run in runs})))
 
 

@@ -106,7 +106,7 @@ def attempt(row: Row, number: int) -> tuple[dict[str, Any], Path]:
             told = _collect(row, stand, seen)
         seen.words = told if row.ends == "killed" else words_of(report, shown)
         new, gone = things.settled(before, stand.cloud, stand.child.seen)
-        seen.left = [str(one) for one in new] + things.host(stand.work, stand.work.name)
+        seen.left += [str(one) for one in new] + things.host(stand.work, stand.work.name)
         seen.gone = [str(one) for one in gone]
         secrets = stand.secrets()
         bad = canaries.scan(stand.report, secrets) | canaries.scan(stand.home, secrets)
@@ -155,18 +155,28 @@ def _report(stand: Stand) -> dict[str, Any]:
 
 
 def _collect(row: Row, stand: Stand, seen: Seen) -> str:
-    """`imagecheck gc`, as an operator would type it."""
-    argv = [sys.executable, "-m", "imagecheck.cli", "gc"]
+    """`imagecheck gc`, as an operator would type it. What it said."""
+    said = ""
     if row.lost:
         for run in stand.child.seen:
             (stand.home / "ledger" / f"{run}.jsonl").unlink(missing_ok=True)
-            argv += ["--site", str(stand.site_file), "--run", run]
+            said += _gc(stand, seen, "--site", str(stand.site_file), "--run", run)
+    # Without --run, which leaves this host as it is.
+    return f"{said} {_gc(stand, seen)}".strip()
+
+
+def _gc(stand: Stand, seen: Seen, *options: str) -> str:
     environment = {name: value for name, value in stand.environment.items() if "proxy" not in name.lower()}
-    done = subprocess.run(argv, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=900)
+    done = subprocess.run(
+        [sys.executable, "-m", "imagecheck.cli", "gc", *options], env=environment, cwd=ROOT, capture_output=True,
+        text=True, check=False, timeout=900,
+    )  # fmt: skip
     said = done.stdout + done.stderr
-    (stand.report / "gc.txt").write_text(said, encoding="utf-8")
+    with (stand.report / "gc.txt").open("a", encoding="utf-8") as file:
+        file.write(said)
     last = [line for line in done.stdout.splitlines() if line.startswith("removed ")]
-    seen.gc = last[-1] if last else f"exit code {done.returncode}"
+    told = last[-1] if last else f"exit code {done.returncode}"
+    seen.gc = f"{seen.gc}, then {told}" if seen.gc else told
     if done.returncode:
         seen.left += [f"gc ended with code {done.returncode}"]
     return " ".join(said.split())

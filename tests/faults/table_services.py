@@ -22,10 +22,10 @@ SERVICES = (
         patience=900),
     Row("service-sandbox", "service", "the whole sandbox is killed while it boots the server", "boot",
         Power((_SERVER,)), "cloud", "could not|cannot", patience=600),
-    Row("full-ledger", "service", "no room for the ledger once the image is there", "boot",
-        Full("home", "1m", (_IMAGE,)), "harness", "cannot be written.*no .* is asked for that could be lost"),
+    Row("full-ledger", "service", "no room for the ledger", "boot",
+        Full("home", "1m", (_LOGIN,)), "harness", "cannot be written.*no .* that could be lost"),
     Row("full-report", "service", "no room for the report", "boot",
-        Full("report", "1m", (_IMAGE,)), "failed", "No space left on device"),
+        Full("report", "1m", (_IMAGE,)), "failed", r"report.json: cannot be written \(No space left on device\)"),
     Row("full-build", "service", "no room for the image that is built", "build",
         Full("home/images", "200m", (Moment("begin"),)), "failed", "[Nn]o space left on device"),
 )  # fmt: skip

@@ -159,7 +159,7 @@ class Full:
         (folder / "filler").unlink(missing_ok=True)
 
     def _folder(self, stand: Stand) -> Path:
-        return stand.report if self.place == "report" else stand.work / self.place
+        return stand.report / "halts" if self.place == "report" else stand.work / self.place
 
 
 def _live() -> container.Container:
