@@ -15,7 +15,7 @@ def _ledger(what: str, after: float = 0.0) -> Moment:
 
 def _step(name: str, after: float = 0.0) -> Moment:
     """When the road begins a step, as the terminal shows it."""
-    return Moment("says", rf": {name}  \d+ s", after, f"{name} begins")
+    return Moment("says", rf": {name} \d+ s", after, f"{name} begins")
 
 
 def _mount(after: float = 0.0) -> Moment:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from row import Moment, Row
 from ways import Full, Power, Quota, Service
 
-_LOGIN = Moment("says", r": cloud  \d+ s", 0, "it logs in")
+_LOGIN = Moment("says", r": cloud \d+ s", 0, "it logs in")
 _IMAGE, _SERVER = Moment("ledger", "made image"), Moment("ledger", "made server", 1)
 
 SERVICES = (
@@ -27,5 +27,6 @@ SERVICES = (
     Row("full-report", "service", "no room for the report", "boot",
         Full("report", "1m", (_IMAGE,)), "failed", r"report.json: cannot be written \(No space left on device\)"),
     Row("full-build", "service", "no room for the image that is built", "build",
-        Full("home/images", "200m", (Moment("begin"),)), "failed", "[Nn]o space left on device"),
+        Full("home/images", "200m", (Moment("begin"),)), "failed",
+        "not have enough free space.*free room below IMAGECHECK_HOME"),
 )  # fmt: skip

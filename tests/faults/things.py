@@ -55,6 +55,8 @@ def _cloud(there: Cloud) -> Iterator[Thing]:
         for one in admin.compute.keypairs(user_id=user.id):
             yield Thing("keypair", f"{user.id}/{one.name}", one.name)
     for one in admin.network.security_groups():
+        if one.name == "default":  # Neutron's own, made when somebody first looks at a project
+            continue
         yield Thing("security group", one.id, one.name or "", _instance(one.name))
     for one in admin.compute.flavors(is_public=None):
         yield Thing("flavor", one.id, one.name)
