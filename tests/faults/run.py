@@ -107,7 +107,7 @@ def attempt(row: Row, number: int) -> tuple[dict[str, Any], Path]:
         seen.words = told if row.ends == "killed" else words_of(report, shown)
         new, gone = things.settled(before, stand.cloud, stand.child.seen)
         seen.left += [str(one) for one in new] + things.host(stand.work, stand.work.name)
-        seen.gone = [str(one) for one in gone]
+        seen.gone = [] if getattr(row.way, "anew", False) else [str(one) for one in gone]
         secrets = stand.secrets()
         bad = canaries.scan(stand.report, secrets) | canaries.scan(stand.home, secrets)
         seen.canaries = sorted(f"{Path(file).name}: {one}" for file, found in bad.items() for one in found)

@@ -93,6 +93,7 @@ class Power:
 
     at: tuple[Moment, ...]
     alone: bool = True
+    anew: bool = True  # afterwards it has only what every new one has
 
     def begin(self, stand: Stand) -> None:
         """Nothing."""
