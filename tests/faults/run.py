@@ -76,7 +76,8 @@ def words_of(report: dict[str, Any], shown: str) -> str:
     parts = [fault.get("sentence"), fault.get("seen"), fault.get("cause"), (fault.get("known") or {}).get("sentence")]
     parts += [sentence(report.get("requests") or {}), *report.get("left", [])]
     if not any(parts):
-        parts = [one for one in shown.splitlines() if one.strip()][-4:]
+        lines = [one for one in shown.splitlines() if one.strip()]
+        parts = [one for one in lines if re.match(r"(requests|cloud|LEFT|NO REPORT) ", one)] or lines[-4:]
     return " ".join(" ".join(part for part in parts if part).split())
 
 
