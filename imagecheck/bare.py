@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Callable
@@ -113,6 +114,30 @@ def boot(ground: Ground, *, image: str, public_key: str, edges: Edges, name: str
             seen=f"addresses: {dict(server.addresses)}",
         )
     return BareBoot(server, injected, management, tenant, watch), began, accepted
+
+
+def booted(ground: Ground, server_id: str) -> BareBoot:
+    """A server that `boot` made in an earlier run, with what Nova says that it was given. StepFailed unless it runs."""
+    server = nova.show(ground.cloud, server_id)
+    nova.raise_fault(server)
+    if server.status != "ACTIVE":
+        by_hand = f"openstack --os-cloud {ground.cloud.site.cloud} server start {server_id}"
+        raise StepFailed(nova.STEP, f"the server {server_id} is {server.status}: no guest runs", remedy=by_hand)
+    given = nova.user_data(ground.cloud, server_id)
+    files, owner = config_drive.files_of(given)
+    info, config = f"{CONF_D}/guest_info.conf", f"{CONF_D}/trove-guestagent.conf"
+    found = re.search(r"^guest_id=(\S+)$", files.get(info, ""), re.MULTILINE)
+    if found is None or config not in files:
+        raise StepFailed(
+            nova.STEP, f"Nova does not show what the server {server_id} was given as user-data",
+            remedy="an administrator's entry sees it, from microversion 2.3 on",
+        )  # fmt: skip
+    user, _, group = owner.partition(":")
+    injected = Injected(found[1], files, user, group, info, config, given)
+    watch = watchdog(ground, injected.guest_id, server_id=server_id, from_now=True)
+    watch.saw_server(server)
+    management, tenant = server.address(ground.where.management.name), server.address(ground.where.tenant.name)
+    return BareBoot(server, injected, management, tenant, watch)
 
 
 def watchdog(ground: Ground, guest_id: str, *, server_id: str = "", told: str = "", from_now: bool = False) -> Watchdog:

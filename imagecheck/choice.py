@@ -30,6 +30,17 @@ class Choice:
     definition: Definition
     file: ImageFile | None
 
+    def words(self) -> list[str]:
+        """The options of pytest that mean this image, from any folder."""
+        wanted = self.definition
+        store = ["--datastore", f"{wanted.datastore.name}:{wanted.datastore.version}"]
+        if self.file is not None:
+            return ["--image", str(self.file.path.resolve()), *store]
+        if wanted.source is None:
+            return ["--image", wanted.image_source, *store, *(["--sha256", wanted.sha256] if wanted.sha256 else [])]
+        named = wanted.name if wanted.name in definitions.known() else str(wanted.source.resolve())
+        return ["--image", named, *(store if definitions.load(named).datastore != wanted.datastore else [])]
+
     def builds(self) -> bool:
         """Whether a build of minutes stands between this image and its first check."""
         if self.file is not None or self.definition.image_source or build.obstacle(self.definition):
@@ -138,6 +149,15 @@ def place(cloud: str = "", site_file: str = "", release: str = sandbox.releases.
     if entry:
         return Site(cloud=entry, tenant_cloud=entry)
     return sandbox.up(release, yes=yes)
+
+
+def where(cloud: str, site_file: str, release: str) -> list[str]:
+    """The options of pytest that mean the place that `place` gives for these, from any folder."""
+    file = Path(site_file or SITE_FILE)
+    entry = cloud or ("" if site_file or file.is_file() else os.environ.get("OS_CLOUD", ""))
+    words = ["--site", str(file.resolve())] if site_file or file.is_file() else []
+    words += ["--cloud", entry] if entry else []
+    return words or (["--release", release] if release != sandbox.releases.DEFAULT else [])
 
 
 def standing(cloud: str = "", site_file: str = "") -> Site | None:

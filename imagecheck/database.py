@@ -14,9 +14,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import pg8000.dbapi
-import pymysql
-
 from imagecheck import waits
 from imagecheck.errors import ImagecheckError, UsageError
 from imagecheck.redact import learn
@@ -29,7 +26,10 @@ class NoSQL(ImagecheckError):
     """The server did not take the connection or the query."""
 
 
+# Each client is loaded when a database of its kind is spoken to: most commands speak to none.
 def _mysql(database: Database) -> Any:
+    import pymysql
+
     return pymysql.connect(
         host=database.address,
         port=database.port,
@@ -44,6 +44,8 @@ def _mysql(database: Database) -> Any:
 
 
 def _postgresql(database: Database) -> Any:
+    import pg8000.dbapi
+
     made = pg8000.dbapi.connect(
         database.user,
         host=database.address,
@@ -56,13 +58,26 @@ def _postgresql(database: Database) -> Any:
     return made
 
 
+def _mysql_refusal() -> type[BaseException]:
+    import pymysql
+
+    return pymysql.MySQLError
+
+
+def _postgresql_refusal() -> type[BaseException]:
+    import pg8000.dbapi
+
+    refusal: type[BaseException] = pg8000.dbapi.Error
+    return refusal
+
+
 @dataclass(frozen=True)
 class Dialect:
     """How one kind of database is spoken to; ``table`` is where an ordinary user may make one, after ``prepare``."""
 
     port: int  # Trove's tcp_ports default
     connect: Callable[[Database], Any]
-    refusals: tuple[type[BaseException], ...]
+    refusal: Callable[[], type[BaseException]]
     version: str = "SELECT VERSION()"
     table: str = "imagecheck"
     prepare: tuple[str, ...] = ()
@@ -73,12 +88,12 @@ class Dialect:
 POSTGRESQL: Final = Dialect(
     5432,
     _postgresql,
-    (pg8000.dbapi.Error,),
+    _postgresql_refusal,
     "SHOW server_version",
     "imagecheck.imagecheck",
     ("CREATE SCHEMA IF NOT EXISTS imagecheck",),
 )
-MYSQL: Final = Dialect(3306, _mysql, (pymysql.MySQLError,))
+MYSQL: Final = Dialect(3306, _mysql, _mysql_refusal)
 # Trove's datastore manager -> what its databases speak
 DIALECTS: Final[Mapping[str, Dialect]] = {"mysql": MYSQL, "mariadb": MYSQL, "postgresql": POSTGRESQL}
 
@@ -166,9 +181,8 @@ class Database:
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[Any]:
-        refused: tuple[type[BaseException], ...] = (*self.dialect.refusals, OSError)
         try:
             with contextlib.closing(self.dialect.connect(self)) as connection:
                 yield connection
-        except refused as error:
+        except (self.dialect.refusal(), OSError) as error:
             raise NoSQL(f"{self.address}:{self.port}: {error}") from error

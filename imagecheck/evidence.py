@@ -33,6 +33,7 @@ class Boxes:
     def __init__(self, folder: Folder, image: str) -> None:
         self.node = ""
         self.saved: list[Node] = []
+        self.expendable = True  # a guest that does not answer may be stopped, so that its disk can be read
         self._folder, self._image = folder, image
         self._full: list[Node] = []
         self._lock = threading.Lock()
@@ -42,7 +43,7 @@ class Boxes:
 
         Raises nothing of its own: a piece that cannot be had is named with the reason.
         """
-        return self._save(step, error, ground, expendable=True)
+        return self._save(step, error, ground, expendable=self.expendable)
 
     def first_try(self, step: str, error: BaseException, ground: Ground | None) -> Node:
         """A step broke that is tried once more: the same, under the step's name, for the check may pass yet."""

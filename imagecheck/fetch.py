@@ -59,6 +59,8 @@ def parse(text: str, sha256: str = "") -> Source:
             f"source with the scheme {scheme[:40]!r} is not known: give an http(s) URL, glance:NAME or a path "
             "(one with a colon as ./NAME)"
         )
+    if not text.isprintable():  # RFC 3986 has no such characters; a terminal would hide or act on them
+        raise UsageError(f"{named} has characters that cannot be shown: write them as %XX")
     where = _web(text)
     if not digest:
         raise UsageError(f"source {_shown(where)} has no sha256: give the image's SHA-256, downloads are verified")

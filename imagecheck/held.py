@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from imagecheck import occupied, paths, process
-from imagecheck.errors import StepFailed
+from imagecheck.errors import StepFailed, UsageError
 from imagecheck.process import Process
 
 ALIVE = ".alive"  # the lock in a folder; locked as long as its process lives
@@ -37,6 +37,34 @@ def hold(folder: Path) -> Iterator[None]:
     finally:
         (folder / ALIVE).unlink(missing_ok=True)
         os.close(descriptor)
+
+
+@contextmanager
+def alone(folder: Path, remedy: str) -> Iterator[None]:
+    """``folder`` (made where there is none) is this process's alone until the body ends. Raises UsageError, with the
+    ``remedy``, where another one has it. Nothing is written into it: the kernel locks the folder itself."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be written ({error.strerror}): {remedy}") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(f"{folder}: another run writes there at this moment: {remedy}") from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def empty(folder: Path) -> None:
+    """Remove all that is in ``folder``, and not the folder, which may be locked."""
+    for one in list(folder.iterdir()):
+        if one.is_dir() and not one.is_symlink():
+            shutil.rmtree(one, ignore_errors=True)
+        else:
+            one.unlink(missing_ok=True)
 
 
 def held(lock: Path) -> bool:

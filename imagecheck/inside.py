@@ -183,15 +183,27 @@ def after_injection(tree: Tree, agent: Unit) -> str:
     """The unit because of which ``agent`` starts only after cloud-init has written its files; empty: there is none.
 
     Either the agent names it (After=), or it comes before sysinit.target, after which systemd starts every service
-    with default dependencies (systemd.service(5)).
+    with default dependencies (systemd.service(5)). Or the agent starts before, to load its modules, and its program
+    waits for a file below /run that a unit of that sort makes.
     """
+    found = _writer_before(tree, agent)
+    program = tree.text(agent.last("Service.ExecStart").lstrip("@-:+!").partition(" ")[0])
+    for name in sorted(agent.words("Unit.Wants") | agent.words("Unit.Requires")):
+        gate = None if found else unit(tree, name)
+        made = re.fullmatch(r"(?:/usr)?/bin/touch (/run/\S+)", gate.last("Service.ExecStart")) if gate else None
+        if gate and made and not gate.masked and f'"{made[1]}"' in program:
+            found = _writer_before(tree, gate)
+    return found
+
+
+def _writer_before(tree: Tree, later: Unit) -> str:
     for name in FILES_WRITTEN:
         writer = unit(tree, name)
         if writer is None or writer.masked:
             continue
-        if name in agent.words("Unit.After"):
+        if name in later.words("Unit.After"):
             return name
-        implied = agent.last("Unit.DefaultDependencies") not in ("no", "false", "off", "0")
+        implied = later.last("Unit.DefaultDependencies") not in ("no", "false", "off", "0")
         if implied and "sysinit.target" in writer.words("Unit.Before"):
             return name
     return ""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from imagecheck import compare
-from imagecheck.launch import Phase, Timeline, baseline, judge
+from imagecheck.launch import Phase, Timeline, baseline, judge, words
 from imagecheck.launch.sample import Sample, labels
 from imagecheck.options import Launches
 from imagecheck.outcomes import Series
@@ -76,9 +77,12 @@ def lines(made: Series, width: int, circumstances: str = "") -> list[str]:
         title = f"{WHAT[some[0].kind]} of {label}, medians of {sum(one.completed for one in some)}, phase by phase:"
         found += [*timeline_lines(median(some, title), width=width, circumstances=circumstances), ""]
     for one in made.summaries if not (made.judgement or made.baseline) else ():
+        low, high = one.median_interval.low, one.median_interval.high
+        known = math.isfinite(low) and math.isfinite(high)
         found.append(
-            f"launches  {one.label}: median {one.median:.1f} s ({one.median_interval.low:.1f} to "
-            f"{one.median_interval.high:.1f}), IQR {one.iqr:.1f} s, {one.count - one.failed} of {one.count} completed"
+            f"launches  {one.label}: median {words.seconds(one.median)} "
+            f"({f'{low:.1f} to {high:.1f}' if known else 'no interval'}), IQR {words.seconds(one.iqr)}, "
+            f"{one.count - one.failed} of {one.count} completed"
         )
         found += [f"          {times} by {cause}" for cause, times in one.causes]
     for judgement in (made.judgement, made.baseline):

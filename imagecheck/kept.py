@@ -1,20 +1,23 @@
 """The end of a road: what it made is removed and counted, or kept for a while with the ways to log in and clean up.
 
-What is kept has its keys in a folder of its own (``paths.home()/kept/RUN``, 0700), which is in the ledger too.
+What is kept has its keys in a folder of its own (``paths.home()/kept/RUN``, 0700), which is in the ledger too; beside
+them what a run has to know that goes on with it (attached.py).
 """
 
 from __future__ import annotations
 
+import json
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imagecheck import progress
+from imagecheck import paths, progress
 from imagecheck.cloud import cleanup, glance, marks, nova, trove
-from imagecheck.errors import ImagecheckError
+from imagecheck.cloud.ledger import Entry
+from imagecheck.errors import ImagecheckError, UsageError
 from imagecheck.options import KEEP
 
 if TYPE_CHECKING:
@@ -34,6 +37,23 @@ class Keep:
 
 
 NEVER = Keep()
+THINGS = ("server", "instance")  # what one logs in to
+MEMORY = "run.json"
+KEYS = {"server": "key", "instance": "trove_key"}
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a run has to know of the kept one that it goes on with, and no cloud tells.
+
+    ``words``: options of pytest that mean the same image on the same cloud.
+    """
+
+    image: str
+    sha256: str
+    datastore: str  # NAME:VERSION
+    words: tuple[str, ...] = ()
+    password: str = field(default="", repr=False)  # of the database's user; "" where no instance was asked for
 
 
 @dataclass(frozen=True)
@@ -45,12 +65,12 @@ class End:
     lines: list[str] = field(default_factory=list)
 
 
-def end(name: str, ground: Ground, keep: Keep, *, failed: bool) -> End:
-    """Keep or remove what the road of the image ``name`` made. Raises nothing of a cloud's."""
-    ledger = ground.ledger
-    if keep.holds(failed) and any(one.kind in ("server", "instance") for one in ledger.open):
+def end(memory: Memory, ground: Ground, keep: Keep, *, failed: bool) -> End:
+    """Keep or remove what the road of that image made. Raises nothing of a cloud's."""
+    ledger, name = ground.ledger, memory.image
+    if keep.holds(failed) and any(one.kind in THINGS for one in ledger.open):
         try:
-            return _keep(ground, keep)
+            return _keep(ground, keep, memory)
         except (OSError, ImagecheckError) as error:
             progress.note(f"nothing is kept ({str(error).splitlines()[0]}): it is removed")
     left: list[str] = []
@@ -61,23 +81,53 @@ def end(name: str, ground: Ground, keep: Keep, *, failed: bool) -> End:
     return End(f"{ledger.account}" + (f": `imagecheck gc --run {ground.run}` tries again" if left else ""), left)
 
 
-def _keep(ground: Ground, keep: Keep) -> End:
+def _keep(ground: Ground, keep: Keep, memory: Memory) -> End:
     until = time.time() + keep.seconds
     folder = cleanup.kept_folder() / ground.run
     ground.ledger.intend("folder", str(folder))
-    folder.mkdir(parents=True, mode=0o700)
+    folder.mkdir(parents=True, mode=0o700, exist_ok=True)
     for key in (ground.key, ground.cloud.site.guest_key):
         if key and key.exists():
-            _write(folder / ("key" if key == ground.key else "trove_key"), key.read_bytes())
-    things = [one for one in ground.ledger.open if one.kind in ("server", "instance") and one.id]
-    if keep.seconds > marks.TTL:
+            _write(folder / KEYS["server" if key == ground.key else "instance"], key.read_bytes())
+    _write(folder / MEMORY, json.dumps(vars(memory), indent=1).encode())
+    hold(ground, until)
+    return End(f"{ground.ledger.account} (kept)", lines=told(ground, memory.words))
+
+
+def hold(ground: Ground, until: float) -> None:
+    """Everything that is open stays until then (epoch seconds)."""
+    if until - time.time() > marks.TTL:
         _protect(ground, until)
     ground.ledger.keep(until)
-    lines = [f"kept      {one} until {marks.stamp(until)}" for one in things]
-    for one in things:
+
+
+def recall(folder: Path) -> Memory:
+    """What `Memory` a kept run's folder has. Raises UsageError."""
+    try:
+        table = json.loads(paths.small(folder / MEMORY))
+        return Memory(**table | {"words": tuple(map(str, table["words"]))})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{folder / MEMORY}: does not tell what was kept ({error}): nothing can be attached to that run, "
+            f"`imagecheck gc --run {folder.name}` removes it"
+        ) from error
+
+
+def things(entries: Sequence[Entry]) -> list[Entry]:
+    """The servers and instances among them."""
+    return [one for one in entries if one.kind in THINGS and one.id]
+
+
+def told(ground: Ground, words: Sequence[str]) -> list[str]:
+    """Lines for a person: what is kept, and the commands to log in to it, to go on with it and to clean up."""
+    folder, kept = cleanup.kept_folder() / ground.run, things(ground.ledger.open)
+    lines = [f"kept      {one} until {marks.stamp(ground.ledger.kept)}" for one in kept]
+    for one in kept:
         lines += [f"log in    {line}" for line in _ways_in(ground, one.kind, one.id, folder)]
+    stage = [] if any(one.kind == "instance" for one in kept) else ["--stage", "boot"]
+    lines.append(f"go on     {shlex.join(['pytest', *words, *stage, '--attach', ground.run])}")
     lines.append(f"clean up  imagecheck gc --run {ground.run}")
-    return End(f"{ground.ledger.account} (kept)", lines=lines)
+    return lines
 
 
 def _write(file: Path, data: bytes) -> None:
@@ -95,7 +145,7 @@ def _protect(ground: Ground, until: float) -> None:
 
 def _ways_in(ground: Ground, kind: str, id: str, folder: Path) -> Iterator[str]:
     """The command that logs in, or why there is none."""
-    key = folder / ("key" if kind == "server" else "trove_key")
+    key = folder / KEYS[kind]
     try:
         server = nova.show(ground.cloud, id if kind == "server" else trove.show(ground.cloud, id).server_id)
     except ImagecheckError as error:

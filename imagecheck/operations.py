@@ -39,6 +39,13 @@ def ensure_serving(ground: Ground, launch: Launch) -> trove.Shown:
         ).value
 
 
+def wait_healthy(ground: Ground, instance_id: str, *, deadline: float) -> trove.Shown:
+    """Wait for an instance that was left running to be ACTIVE and HEALTHY; nothing is done to bring it there."""
+    shown = trove.show(ground.cloud, instance_id)
+    watch = watchdog(ground, instance_id, server_id=shown.server_id, from_now=True)
+    return trove.wait_healthy(ground.cloud, instance_id, deadline=deadline, each=watch.saw_instance, guard=watch).value
+
+
 @contextlib.contextmanager
 def _watching(ground: Ground, launch: Launch, *, told: str = "shutdown") -> Iterator[Watchdog]:
     """A watchdog for an operation: what was before counts for nothing, a database that is stopped is no fault."""

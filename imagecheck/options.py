@@ -51,10 +51,17 @@ OPTIONS: Final[dict[str, dict[str, Any]]] = {
     },
     "--keep": {
         "choices": KEEP,
-        "default": KEEP[0],
-        "help": "leave server or instance at the end, to look into them: ways to log in and to clean up are told",
+        "default": "",  # never, and with --attach: as it is
+        "help": "leave server or instance at the end, to look into them: ways to log in and to clean up are told "
+        "(default: never; with --attach, never removes what was attached)",
     },
     "--keep-for": {"default": "2h", "metavar": "TIME", "help": "how long `imagecheck gc` leaves them (default: 2h)"},
+    "--attach": {
+        "default": "",
+        "metavar": "RUN",
+        "help": "use what an earlier run kept (--keep) instead of making new things: the run's name, or the id of its "
+        "server or instance",
+    },
     "--launches": {
         "type": int,
         "metavar": "N",
@@ -91,6 +98,16 @@ class Launches:
     kind: Kind = "launch"
     record: Path | None = None
     baseline: Path | None = None
+
+
+def attach(given: Mapping[str, Any]) -> str:
+    """What --attach names, "" where it was not given. Raises UsageError for what does not go with it."""
+    named = str(given.get("attach") or "")
+    if named and len(given.get("image") or ()) != 1:
+        raise UsageError(f"--attach {named}: goes on with the run of one image: name that one with --image")
+    if named and given.get("launches") is not None:
+        raise UsageError(f"--attach {named}: a series makes fresh launches: leave --launches out")
+    return named
 
 
 _OF_A_SERIES = ("against", "concurrency", "cache", "kind", "record", "baseline")

@@ -73,7 +73,7 @@ class Launch:
     management: str
     tenant: str
     guest_info: Mapping[str, str]  # the guest's own guest_info.conf, keys of [DEFAULT]
-    seconds: float  # from request to HEALTHY
+    seconds: float  # from request to HEALTHY; NaN where nobody saw it (--attach)
 
 
 @dataclass(frozen=True)

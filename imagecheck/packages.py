@@ -94,8 +94,11 @@ for file in sys.argv[1:]:
             user = f"{folder}/{entry}"
             if not entry.endswith(".py") or "/test" in user[len(site):] or user == file:
                 continue
+            text = open(user, "rb").read()
+            if name[-1].encode() not in text and not file.endswith("/__init__.py"):
+                continue  # whoever takes from a module names it; only a package can be "from ."
             try:
-                tree = ast.parse(open(user, "rb").read())
+                tree = ast.parse(text)
             except SyntaxError:
                 continue
             where, _ = dotted(user)

@@ -1,4 +1,4 @@
-"""The pytest plugin: options, fixtures, order, reports. The only module that knows pytest; it decides nothing else.
+"""The pytest plugin: options, order, reports. Beside fixtures.py the only module that knows pytest.
 
 Nothing happens without ``--image``. With it, each image walks its road once per session (run.Road); fixtures are
 the steps of that road, checks are ordinary tests that ask for them.
@@ -7,30 +7,23 @@ the steps of that road, checks are ordinary tests that ask for them.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from imagecheck import interrupts, order
-from imagecheck.errors import ImagecheckError, NotReached, UsageError
+from imagecheck import fixtures, interrupts, order
+from imagecheck.errors import ImagecheckError, UsageError
+from imagecheck.fixtures import KEY
 from imagecheck.options import OPTIONS, STAGES, known_failure
+from imagecheck.options import attach as attach_option
 from imagecheck.options import launches as series_options
 from imagecheck.redact import clean
 
 if TYPE_CHECKING:
-    from imagecheck.cloud.connection import Cloud
-    from imagecheck.definition import Definition
-    from imagecheck.disk import Disk
-    from imagecheck.imagefile import ImageFile
-    from imagecheck.outcomes import Series
-    from imagecheck.run import Road
     from imagecheck.session import Session
-
-T = TypeVar("T")
-_KEY = pytest.StashKey["Session"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,6 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(fixtures, fixtures.__name__)
     # The clients warn of each other's deprecations, in every request.
     config.addinivalue_line("filterwarnings", r"ignore::Warning:(openstack|osc_lib|troveclient)\b")
     config.addinivalue_line("markers", "stage(name): disk, boot or service: how far an image has to get for this check")
@@ -49,6 +43,9 @@ def pytest_configure(config: pytest.Config) -> None:
         launches = series_options(vars(option))
         if launches and (getattr(option, "dist", "no") != "no" or _worker(config)):
             raise UsageError("--launches measures on a cloud that it has for itself: leave -n out")
+        attach = attach_option(vars(option))
+        if attach and (getattr(option, "dist", "no") != "no" or _worker(config)):
+            raise UsageError("--attach goes on with one run: leave -n out")
     if not option.image:
         return
     from imagecheck import outlets
@@ -59,9 +56,9 @@ def pytest_configure(config: pytest.Config) -> None:
             images=option.image, datastore=option.datastore, sha256=option.sha256, cloud=option.cloud, site=option.site,
             release=option.release, report=Path(option.report), yes=option.yes,
             keep=option.keep, keep_for=option.keep_for,
-            launches=launches,
+            launches=launches, attach=attach,
         )  # fmt: skip
-    config.stash[_KEY] = session
+    config.stash[KEY] = session
     if config.args_source is not config.ArgsSource.ARGS:
         from imagecheck import paths
 
@@ -81,7 +78,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     Not by --dist loadgroup: with pytest 9 xdist 3.8 cannot put the group into a node's id any more.
     """
-    mine = config.stash.get(_KEY, None)
+    mine = config.stash.get(KEY, None)
     if mine is None:
         return None
     from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped,unused-ignore]
@@ -96,12 +93,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    if session := config.stash.get(_KEY, None):
+    if session := config.stash.get(KEY, None):
         session.end()
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    session = config.stash.get(_KEY, None)
+    session = config.stash.get(KEY, None)
     return [session.header()] if session else []
 
 
@@ -111,7 +108,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "imagecheck_road" not in metafunc.fixturenames:
         return
-    session = metafunc.config.stash.get(_KEY, None)
+    session = metafunc.config.stash.get(KEY, None)
     if session is None:
         nothing = pytest.param(None, id="no image", marks=pytest.mark.skip(reason="needs --image NAME"))
         metafunc.parametrize("imagecheck_road", [nothing], indirect=True, scope="session")
@@ -139,7 +136,7 @@ def _image(item: pytest.Item) -> str:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    session = config.stash.get(_KEY, None)
+    session = config.stash.get(KEY, None)
     if session is None:
         return
 
@@ -171,20 +168,25 @@ def _mark_known_failures(session: Session, items: list[pytest.Item]) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Say what is wrong with the cloud before anything is built or made."""
     config = session.config
-    mine = config.stash.get(_KEY, None)
+    mine = config.stash.get(KEY, None)
     if mine is None or config.option.collectonly or _worker(config):
         return
+    with _usage():
+        for name in sorted({_image(item) for item in session.items} - {""}):
+            mine.road(name)  # its report's folder is this run's alone from now on
     needed = {_image(item) for item in session.items if "walked" in _asked(item)}
     _early(mine, needed - {""})
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     config = session.config
-    mine = config.stash.get(_KEY, None)
+    mine = config.stash.get(KEY, None)
     # With -n the controller collects nothing, and a worker's usage error would not end the run.
-    if mine and not _worker(config) and getattr(config.option, "dist", "no") != "no" and config.option.stage != "disk":
+    if mine and not _worker(config) and getattr(config.option, "dist", "no") != "no":
         with _usage(stop=True):
-            mine.look_ahead()
+            mine.free_reports()
+            if config.option.stage != "disk":
+                mine.look_ahead(mine.names)
 
 
 def _early(mine: Session, images: set[str]) -> None:
@@ -192,10 +194,11 @@ def _early(mine: Session, images: set[str]) -> None:
         with _usage(stop=True):
             if mine.sandbox_comes():  # of one's own sandbox there is nothing to find out
                 return
-    for name in mine.names:
-        if name in images and mine.can_be_had(name):
-            with _usage(stop=True):
-                mine.enter(name)
+    # Only the first: who waits for room for the next one must not hold any that others wait for.
+    for name in [name for name in mine.names if name in images and mine.can_be_had(name)][:1]:
+        with _usage(stop=True):
+            mine.enter(name)
+            mine.look_ahead(images - {name})
 
 
 @contextlib.contextmanager
@@ -211,98 +214,6 @@ def _usage(*, stop: bool = False) -> Iterator[None]:
         pytest.exit(clean(str(error)), returncode=1)
 
 
-# ---- fixtures: the steps of the road
-
-
-def _reach(step: Callable[[], T]) -> T:
-    try:
-        return step()
-    except NotReached as earlier:
-        pytest.skip(str(earlier))
-
-
-@pytest.fixture(scope="session")
-def imagecheck_road(request: pytest.FixtureRequest) -> Road:
-    """The way of one image; checks ask for its steps below instead (the long name is nobody else's)."""
-    found: Road = request.config.stash[_KEY].road(request.param)
-    return found
-
-
-@pytest.fixture
-def definition(imagecheck_road: Road) -> Definition:
-    """What the image is said to be."""
-    return imagecheck_road.choice.definition
-
-
-@pytest.fixture
-def image_file(imagecheck_road: Road) -> ImageFile:
-    """The image file, built or taken from the cache."""
-    return _reach(imagecheck_road.image_file)
-
-
-@pytest.fixture
-def disk(imagecheck_road: Road) -> Disk:
-    """The image opened read-only: ``disk.host`` (testinfra) and ``disk.root``."""
-    return _reach(imagecheck_road.disk)
-
-
-@pytest.fixture
-def walked(imagecheck_road: Road) -> Road:
-    """The road once its image is there and its cloud is reached: what every step in a cloud begins with."""
-    _reach(imagecheck_road.image_file)  # no cloud is bothered, no sandbox started, for an image that there is not
-    _reach(imagecheck_road.cloud)
-    return imagecheck_road
-
-
-@pytest.fixture
-def cloud(walked: Road) -> Cloud:
-    """Connections to the cloud, as administrator and as an ordinary project."""
-    return walked.cloud().cloud
-
-
-def _step(name: str, what: str) -> Any:
-    """The fixture for one step of the road; ``name`` is the step's method, or function in looks: there is its type."""
-
-    def step(walked: Road) -> Any:
-        from imagecheck import looks
-
-        return _reach(getattr(walked, name, None) or (lambda: getattr(looks, name)(walked)))
-
-    step.__doc__ = what
-    return pytest.fixture(step)
-
-
-server = _step("server", "outcomes.BareBoot: a server that the harness booted through Nova, with what it was given.")
-guest = _step("guest", "guest.ssh.Guest: SSH to that server; ``guest.host`` is a testinfra host with sudo.")
-console = _step("console", "str: that server's serial console once it was up.")
-config_drive = _step("config_drive", "guest.config_drive.ConfigDrive: the drive, and cloud-init's data source.")
-agent = _step("agent", "outcomes.Agent: the guest agent, watched from inside and from the broker.")
-boot_times = _step("boot_times", "report.Measured: where the time of the bare boot went.")
-network = _step("network", "guest.network.GuestNetwork: routes, MTUs, names and a login at the broker, from inside.")
-contents = _step(
-    "contents", "matrix.Contents: Trove's files, spoiled in each documented way, in the bare boot's guest."
-)
-carriers = _step("carriers", "matrix.Columns: what came of booting with the data offered in each other way.")
-version = _step("version", "cloud.datastore.Version: the image as a registered datastore version.")
-instance = _step("launch", "outcomes.Launch: a Trove instance as it was when it became ACTIVE and HEALTHY.")
-database = _step("serving", "outcomes.Serving: SQL over the tenant network, with one row written.")
-launch = _step("launch_times", "report.Measured: where the time of the Trove launch went.")
-instance_network = _step("instance_network", "guest.network.GuestNetwork: the same in the guest of the Trove instance.")
-reach = _step("reach", "networks.Reach: who reaches what of the instance, from every side that there is.")
-stopped = _step("stopped", "outcomes.Operation: what came of stopping the database through Trove.")
-started = _step("started", "outcomes.Operation: what came of starting it again.")
-restarted = _step("restarted", "outcomes.Operation: what came of restarting the database through Trove.")
-rebooted = _step("rebooted", "outcomes.Operation: what came of rebooting the server through Trove.")
-nova_rebooted = _step("nova_rebooted", "outcomes.Operation: what came of a reboot by Nova, behind Trove's back.")
-deleted = _step("deleted", "outcomes.Gone: what is left after the instance was deleted.")
-
-
-@pytest.fixture
-def series(walked: Road, request: pytest.FixtureRequest) -> Series:
-    """outcomes.Series: N launches of the image (--launches), in turns with another's, and the judgement."""
-    return _reach(lambda: request.config.stash[_KEY].series(walked.choice.name))
-
-
 # ---- reports
 
 
@@ -311,7 +222,7 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    session = item.config.stash.get(_KEY, None)
+    session = item.config.stash.get(KEY, None)
     if session is None or not _image(item):
         return report
     error = call.excinfo.value if call.excinfo else None
@@ -331,26 +242,31 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    session = item.config.stash.get(_KEY, None)
+    session = item.config.stash.get(KEY, None)
     if session is not None and (name := _image(item)):
         session.begins(name, item.nodeid)
 
 
-def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """The bare boot goes as soon as no check that is still to come asks for it."""
-    session = item.config.stash.get(_KEY, None)
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None]:
+    """The bare boot goes as soon as no check that is still to come asks for it, and all of an image with its last."""
+    session = item.config.stash.get(KEY, None)
     if session is None or nextitem is None or not (name := _image(item)):
-        return
+        return (yield)
     items = item.session.items
     rest = items[items.index(item) + 1 :]
     if not any(_image(other) == name and order.BARE & _asked(other) for other in rest):
         session.road(name).release_server()
+    done = yield
+    if _image(nextitem) != name:
+        session.leave(name)
+    return done
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     config = session.config
-    mine = config.stash.get(_KEY, None)
+    mine = config.stash.get(KEY, None)
     if mine is None:
         return
     left = mine.finish()
@@ -368,13 +284,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object | None) -> None:
-    mine = node.config.stash.get(_KEY, None)
+    mine = node.config.stash.get(KEY, None)
     if mine and error is None:
         mine.told += getattr(node, "workeroutput", {}).get("imagecheck", [])
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    if (mine := config.stash.get(_KEY, None)) is None:
+    if (mine := config.stash.get(KEY, None)) is None:
         return
     for told in mine.told:
         terminalreporter.section(f"imagecheck {told['image']}")

@@ -7,30 +7,32 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from imagecheck import __version__, bare, broker, build, evidence, measure, operations, progress, service
+from imagecheck import __version__, bare, broker, build, evidence, measure, operations, progress, service, turns
 from imagecheck.again import BOOT, LAUNCH, UNDONE, Again
 from imagecheck.bare import Ground
 from imagecheck.choice import Choice
 from imagecheck.cloud import cleanup, connection, glance, marks, nova
 from imagecheck.cloud.datastore import Version
-from imagecheck.cloud.ledger import Ledger
-from imagecheck.cloud.preflight import preflight
+from imagecheck.cloud.ledger import Entry, Ledger
+from imagecheck.cloud.preflight import Surroundings, survey
 from imagecheck.cloud.retry import Tally
 from imagecheck.errors import ImagecheckError, NotReached, StepFailed
 from imagecheck.guest import config_drive, console, ssh
 from imagecheck.held import folder as held_folder
 from imagecheck.imagefile import ImageFile
 from imagecheck.injection import Cell
-from imagecheck.kept import NEVER, End, Keep, end
+from imagecheck.kept import NEVER, End, Keep, Memory, end
 from imagecheck.launch import collect
 from imagecheck.outcomes import Agent, BareBoot, Gone, Launch, Operation, Serving
 from imagecheck.report import Fault, Folder, Measured, Retry, Run
 from imagecheck.site import Site
+from imagecheck.steps import Steps
 
 if TYPE_CHECKING:
     from imagecheck.disk import Disk
@@ -38,21 +40,23 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Road:
+class Road(Steps):
     """One image's way. The methods are the steps; calling one walks as far as it needs."""
 
     def __init__(
         self, choice: Choice, site: Callable[[], Site], folder: Folder, *, release: str = "", yes: bool = False,
-        keep: Keep = NEVER,
+        keep: Keep = NEVER, words: Sequence[str] = (),
     ) -> None:  # fmt: skip
+        super().__init__(choice.name)
         self.choice = choice
         self.keep = keep
+        self.words = tuple(words)
+        self.at_once = 1  # servers
         self.folder = folder
         self.run = marks.new_run(time.time())
         self.faults: list[Fault] = []
         self.measured: list[Measured] = []
         self.cells: list[Cell] = []  # of the injection matrix
-        self.seconds: dict[str, float] = {}  # step -> its own time, without that of the steps it called for
         self.end = End("")
         self.boxes = evidence.Boxes(folder, choice.name)
         self._release = release
@@ -60,50 +64,11 @@ class Road:
         self._began = time.time()
         self._find_site = site
         self._site: Site | None = None
-        self._made: dict[str, Any] = {}
-        self._broken: dict[str, ImagecheckError] = {}
-        self._inner: list[float] = []
+        self._password = ""
         self._tally = Tally()
         self._again = Again()
         self._open = contextlib.ExitStack()
         self._edges = {"boot": collect.Edges(), "launch": collect.Edges()}
-
-    def step(self, step: str, make: Callable[[], T]) -> T:
-        """What ``make`` gives, made once; NotReached when it broke before. For those below, and for looks."""
-        if step in self._made:
-            found: T = self._made[step]
-            return found
-        if step in self._broken:
-            error = self._broken[step]
-            raise NotReached(step, getattr(error, "sentence", "") or str(error))
-        began = time.monotonic()
-        self._inner.append(0.0)
-        reached = True
-        try:
-            with progress.phase(f"{self.choice.name}: {step}") as shown:
-                try:
-                    made = self._made[step] = self._tried(step, make)
-                except NotReached:
-                    reached, shown.quiet = False, True
-                    raise
-            return made
-        except ImagecheckError as error:
-            if reached and error not in self._broken.values():
-                self._broken[step] = error
-                self.seconds[step] = time.monotonic() - began - self._inner[-1]  # without saving the evidence
-                self._keep_evidence(step, error)
-            raise
-        finally:
-            took, inner = time.monotonic() - began, self._inner.pop()
-            if reached:
-                self.seconds.setdefault(step, took - inner)
-            if self._inner:
-                self._inner[-1] += took
-
-    @property
-    def retries(self) -> list[Retry]:
-        """Steps that were tried a second time."""
-        return self._again.retries
 
     def _tried(self, step: str, make: Callable[[], T]) -> T:
         def undo(error: StepFailed) -> None:
@@ -111,6 +76,11 @@ class Road:
             self._undo(*UNDONE[step])
 
         return self._again.tried(step, make, undo)
+
+    @property
+    def retries(self) -> list[Retry]:
+        """Steps that were tried a second time."""
+        return self._again.retries
 
     def _undo(self, start: str, kinds: tuple[str, ...]) -> None:
         """Remove what a start has made, so that it can be made again."""
@@ -127,7 +97,7 @@ class Road:
         for step in ("Nova server", "guest", *read):
             self._made.pop(step, None)
 
-    def _keep_evidence(self, step: str, error: ImagecheckError) -> None:
+    def _broke(self, step: str, error: ImagecheckError) -> None:
         saved = self.boxes.broken(step, error, self._made.get("cloud"))
         fault = Fault.of(error, str(saved.folder)).explained(saved.verdict)
         self.faults.append(fault if fault.step else dataclasses.replace(fault, step=step))
@@ -178,13 +148,23 @@ class Road:
         cloud = connection.connect(site, self._tally)
         file = self._made.get("image file") or self.choice.file
         wanted, size = self.choice.definition, file.virtual_size if file else 0
-        where = preflight(cloud, wanted.needs, virtual_size=size, agent=wanted.agent.release)
+        look = functools.partial(survey, cloud, wanted.needs, virtual_size=size, agent=wanted.agent.release)
+        where = self._room(cloud, lambda others: look(others=others))
         brokers = tuple(broker.addresses(site.guest_config)) if site.guest_config else ()
-        key, self.public_key = ssh.keypair(self._private())
+        key, ledger = self._begin(cloud)
         talk = broker.Broker(brokers)
         self._open.callback(talk.close)
-        ledger = Ledger.new(self.run, site)
         return Ground(cloud, ledger, where, self.choice.definition, self.run, key, talk, brokers)
+
+    def _room(self, cloud: connection.Cloud, look: turns.Look) -> Surroundings:
+        """Wait until there is room beside the other runs of this host."""
+        self._open.callback(turns.give_back, self.run)
+        return turns.take(turns.place(cloud), self.run, look, times=self.at_once)
+
+    def _begin(self, cloud: connection.Cloud) -> tuple[Path, Ledger]:
+        """The key that opens what will be made, and the ledger for it."""
+        key, self.public_key = ssh.keypair(self._private())
+        return key, Ledger.new(self.run, cloud.site)
 
     def image(self) -> glance.GlanceImage:
         """The image in Glance."""
@@ -285,6 +265,7 @@ class Road:
             service.answers(self.choice.definition)
             service.hand_over(ground, self.image_file(), yes=self._yes)
             self._asked = asked = service.ask(ground, version)
+            self._password = asked.password
             shown = service.wait_healthy(ground, asked, edges)
             seconds = time.time() - asked.began
             service.first_query(ground, asked, shown, edges)
@@ -299,7 +280,7 @@ class Road:
     def serving(self) -> Serving:
         """SQL over the tenant network, one row written."""
 
-        return self.step("database", lambda: service.serve(self.cloud(), self.launch(), self._asked.password))
+        return self.step("database", lambda: service.serve(self.cloud(), self.launch(), self._password))
 
     def launch_times(self) -> Measured:
         """Where the time of the Trove launch went."""
@@ -381,10 +362,23 @@ class Road:
         """Remove everything that was made, in the cloud and here. Returns what is left, a line each."""
         try:
             if ground := self.ground:
-                self.end = end(self.choice.name, ground, self.keep, failed=bool(self.faults))
+                self.end = self._finish(ground)
         finally:
             self._open.close()
         return self.end.left
+
+    def _finish(self, ground: Ground) -> End:
+        file, store = self._made.get("image file") or self.choice.file, self.choice.definition.datastore
+        memory = Memory(
+            self.choice.name, file.sha256 if file else "", f"{store.name}:{store.version}", self.words,
+            self._password,
+        )  # fmt: skip
+        return end(memory, ground, self.keep, failed=bool(self.faults))
+
+    @property
+    def open(self) -> list[Entry]:
+        """What was made and may still exist."""
+        return self.ground.ledger.open if self.ground else []
 
     @property
     def ground(self) -> Ground | None:

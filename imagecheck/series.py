@@ -289,7 +289,8 @@ class _Series:
                     server = starter.warm(host)
                     self._warm.add((starter.label, _host(server) or bare_name))
                 except ImagecheckError as error:
-                    self.notes.append(f"{starter.label}: not warmed on {bare_name or 'any host'}: {error}")
+                    why = str(error).partition("\n")[0]
+                    self.notes.append(f"{starter.label}: not warmed on {bare_name or 'any host'}: {why}")
         if len(hosts) > WARMED:
             self.notes.append(f"{len(hosts)} compute hosts: the caches of {WARMED} were warmed")
 

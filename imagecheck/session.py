@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, TextIO, cast
 
-from imagecheck import build, choice, diff, injection, interrupts, judging, outlets, progress, sandbox
+from imagecheck import (
+    attached,
+    build,
+    choice,
+    diff,
+    held,
+    injection,
+    interrupts,
+    judging,
+    outlets,
+    progress,
+    sandbox,
+    turns,
+)
 from imagecheck.cloud import connection, marks, retry
-from imagecheck.cloud.preflight import preflight
+from imagecheck.cloud.preflight import survey
 from imagecheck.definition import Definition
 from imagecheck.errors import ImagecheckError, NotReached, StepFailed, UsageError
 from imagecheck.kept import Keep
@@ -56,6 +70,7 @@ class _Image:
     road: Road | None = None
     checks: dict[str, Check] | None = None
     series: Series | None = None
+    left: list[str] | None = None  # what its road could not remove; None while that is not closed
 
 
 class Session:
@@ -72,16 +87,18 @@ class Session:
         report: Path,
         yes: bool,
         sha256: str = "",
-        keep: str = KEEP[0],
+        keep: str = "",
         keep_for: str = "2h",
         launches: Launches | None = None,
+        attach: str = "",
     ) -> None:
         learn_named(os.environ)
         self._cloud, self._site_file, self._yes = cloud, site, yes
         self._release = release or sandbox.releases.DEFAULT
         self._beginning: sandbox.Beginning | None = None
         self._report = report
-        self._keep = Keep(keep, marks.duration(keep_for, "--keep-for"))
+        self._keep = Keep(keep or KEEP[0], marks.duration(keep_for, "--keep-for"))
+        self._keep_said = bool(keep)
         self.steps = interrupts.TwoSteps(self.still_open)
         self._site: Site | None = None
         self._images: dict[str, _Image] = {}
@@ -97,6 +114,9 @@ class Session:
         self._against = ""
         if launches and launches.against:
             self._against = self._add(_other(launches.against, datastore))
+        self._attach = attached.find(attach) if attach else None
+        if self._attach:
+            self._attach.fits(self._images[self.names[0]].choice)
         self._open.enter_context(outlets.guarded())
 
     def _add(self, one: choice.Choice) -> str:
@@ -124,7 +144,8 @@ class Session:
         """One line for the top of the terminal."""
         where = self._site_file or self._cloud or os.environ.get("OS_CLOUD") or "sandbox"
         against = f" against {self._against}" if self._against else ""
-        return f"imagecheck: {', '.join(self.names)}{against} on {where}; report: {self._report}"
+        attach = f", attached to {self._attach.run}" if self._attach else ""
+        return f"imagecheck: {', '.join(self.names)}{against} on {where}{attach}; report: {self._report}"
 
     def progress_to(self, stream: Any) -> None:
         """Lead progress to ``stream`` until `end`."""
@@ -150,24 +171,49 @@ class Session:
             self._beginning.join()
             self._beginning = None
         if self._site is None:
+            if self._attach and not choice.elsewhere(self._cloud, self._site_file):
+                self._attach.at_hand(sandbox.running(self._release) is not None)
             self._site = choice.place(self._cloud, self._site_file, self._release, yes=self._yes)
         return self._site
 
-    def look_ahead(self) -> None:
-        """Everything about the cloud that can be wrong before anything is made."""
+    def look_ahead(self, names: Collection[str]) -> None:
+        """Everything about the cloud that can be wrong for these images, before anything is made."""
+        if not names:
+            return
         cloud = connection.connect(self.site())
-        for one in self._images.values():
+        for one in [one for name, one in self._images.items() if name in names]:
             wanted, size = one.choice.definition, one.choice.file.virtual_size if one.choice.file else 0
-            preflight(cloud, wanted.needs, virtual_size=size, agent=wanted.agent.release)
+            look = functools.partial(survey, cloud, wanted.needs, virtual_size=size, agent=wanted.agent.release)
+            turns.look_ahead(turns.place(cloud), lambda others, look=look: look(others=others))  # type: ignore[misc]
+
+    def free_reports(self) -> None:
+        """UsageError where another run is writing to the folder of one of the reports."""
+        for name in self.names:
+            with self._alone(name):
+                pass
+
+    def _alone(self, name: str) -> contextlib.AbstractContextManager[None]:
+        return held.alone(self._folder(name).path, "give another folder with --report")
+
+    def _folder(self, name: str) -> Folder:
+        return Folder(self._report / slug(name))
 
     def road(self, name: str) -> Road:
         """The road of an image; nothing is walked by asking for it."""
         one = self._images[name]
         if one.road is None:
-            folder = Folder(self._report / slug(name))
+            folder = self._folder(name)
+            self._open.enter_context(self._alone(name))
             if folder.report.exists():  # the evidence of an earlier run would pass for this one's
-                shutil.rmtree(folder.path, ignore_errors=True)
-            one.road = Road(one.choice, self.site, folder, release=self._release, yes=self._yes, keep=self._keep)
+                held.empty(folder.path)
+            words = one.choice.words() + choice.where(self._cloud, self._site_file, self._release)
+            more: dict[str, Any] = {"release": self._release, "yes": self._yes, "words": words}
+            if self._attach:
+                keep = self._keep if self._keep_said else None
+                one.road = attached.Attached(self._attach, one.choice, self.site, folder, keep=keep, **more)
+            else:
+                one.road = Road(one.choice, self.site, folder, keep=self._keep, **more)
+                one.road.at_once = self.launches.concurrency if self.launches else 1
         return one.road
 
     def enter(self, name: str) -> None:
@@ -199,7 +245,8 @@ class Session:
 
     def evidence(self, name: str, node: str) -> str:
         """The folder of what was saved about that check; "" where nothing was."""
-        return self.road(name).boxes.of(node)
+        road = self._images[name].road
+        return road.boxes.of(node) if road else ""
 
     def take(
         self, name: str, check: str, stage: str, sentence: str, report: Report, error: BaseException | None
@@ -226,6 +273,12 @@ class Session:
 
     # ---- the end
 
+    def leave(self, name: str) -> None:
+        """No check of that image is still to come: what its road made goes, to make room for the next image's."""
+        one = self._images[name]
+        if self.launches is None and one.road is not None and one.left is None:
+            one.left = one.road.close()
+
     def finish(self) -> list[str]:
         """Remove everything that was made and write the reports.
 
@@ -240,7 +293,7 @@ class Session:
                 if one.road is None:
                     continue
                 try:
-                    left += one.road.close()
+                    left += one.road.close() if one.left is None else one.left
                 finally:
                     if unwritten := self._tell(name, one, one.road):
                         left.append(unwritten)
@@ -248,8 +301,8 @@ class Session:
 
     def still_open(self) -> list[str]:
         """What was made and may still exist, a line each."""
-        grounds = [one.road.ground for one in self._images.values() if one.road]
-        return [str(entry) for ground in grounds if ground for entry in ground.ledger.open]
+        roads = [one.road for one in self._images.values() if one.road and one.left is None]
+        return [str(entry) for road in roads for entry in road.open]
 
     def end(self) -> None:
         """Give the streams back; a sandbox that still comes up for nobody is stopped."""

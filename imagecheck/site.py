@@ -31,6 +31,7 @@ class Site:
     cloud: str  # clouds.yaml entry with admin rights
     tenant_cloud: str  # clouds.yaml entry of an ordinary project
     clouds_file: Path | None = None  # None: the usual places
+    region: str = ""  # "" = the entry's own, or OS_REGION_NAME
     management_network: str = "mgmt"
     tenant_network: str = "tenant"
     flavor: str = ""  # name; "" = chosen by the definition's needs

@@ -106,11 +106,15 @@ class Starter:
         try:
             return self._listed().wait_active(asked).value
         finally:
-            self._listed().remove(ground.ledger, asked)
+            self._listed().remove(ground.ledger, asked.entry)
 
     def remove(self, worker: int) -> list[str]:
         """Remove what the last start made. Returns what is left, a line each."""
         ground = self.ground(worker)
+        if self.kind == "server":  # by the list that watches all of them: many at once are not to ask for each
+            for entry in [one for one in ground.ledger.open if one.kind == "server" and one.id]:
+                with contextlib.suppress(ImagecheckError):  # what stays is tried again, and told, below
+                    self._listed().remove(ground.ledger, entry)
         return cleanup.clean(ground.cloud, ground.ledger, only=MADE)
 
     def close(self) -> tuple[int, list[str]]:
@@ -169,22 +173,14 @@ class Starter:
     def _server(self, ground: Ground, image: str, name: str, made: Started) -> None:
         asked = self._ask(ground, image, name)
         made.began = asked.began
-        listing = self._listed()
-        try:
-            seen = listing.wait_active(asked)
-            edges = Edges()
-            edges.saw(END["server"], seen.last_no, seen.first_yes)
-            _end(made, edges, "server", "")
-            accepted = asked.accepted - asked.began
-            building = PhaseTime("Nova building", max(0.0, made.seconds - accepted), made.uncertainty)
-            made.phases = (PhaseTime("API accepted", accepted), building)
-            made.server = seen.value
-        except ImagecheckError:
-            made.seconds = time.time() - made.began
-            raise
-        finally:
-            with contextlib.suppress(ImagecheckError):  # what stays is removed, and told, by `remove`
-                listing.remove(ground.ledger, asked)
+        seen = self._listed().wait_active(asked)
+        edges = Edges()
+        edges.saw(END["server"], seen.last_no, seen.first_yes)
+        _end(made, edges, "server", "")
+        accepted = asked.accepted - asked.began
+        building = PhaseTime("Nova building", max(0.0, made.seconds - accepted), made.uncertainty)
+        made.phases = (PhaseTime("API accepted", accepted), building)
+        made.server = seen.value
 
     def _ask(self, ground: Ground, image: str, name: str, host: str = "") -> many.Asked:
         where = ground.where

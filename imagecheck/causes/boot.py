@@ -133,7 +133,7 @@ ROWS = (
         "the host is overloaded: compare its load, run again", "Linux, kernel/watchdog.c", _BOOT,
         ("soft lockup - CPU#", "rcu: INFO: rcu_"),
         r"BUG: (?P<what>soft lockup - CPU#\d+ stuck for \d+s!)|rcu: INFO: rcu_\w+ (?:self-)?detected stalls?",
-        retry=True),
+        retry=True, proven=True),
     Row("wrong-architecture", "boot", "image", 57, "a program of the image is for another kind of machine",
         "the image, or the container in it, was built for another architecture than this hypervisor's",
         "execve(2), ENOEXEC", ("console", "journal", "container", "docker", "agent"),

@@ -101,7 +101,7 @@ ROWS = (
         "`cloud-init status --long` and /var/log/cloud-init.log in the guest say which",
         "cloud-init 25.1, cloudinit/cmd/status.py", ("cloud-init",), ("status: error",),
         r"^(?:extended_)?status: error",
-        holds=lambda f: "cloud-init status: error" if f.cloud_init == "error" else ""),
+        holds=lambda f: "cloud-init status: error" if f.cloud_init == "error" else "", proven=True),
     Row("guest-info-missing", "boot", "image", 44, "guest_info.conf is not in the guest though cloud-init is done",
         "look at cloud-init's data source: `cloud-id`, datasource_list, config drive or metadata service",
         "trove/instance/models.py get_injected_files; trove/cmd/guest.py",

@@ -15,7 +15,7 @@ ROWS = (
         r"(?P<what>(?:Errcode: 13|OS errno 13)\b.{0,40}|The innodb_system data file '[^']{1,60}' must be writable"
         r"|FATAL:  (?:could not \w{2,12} (?:file|directory|lock file) \"[^\"]{1,120}\": Permission denied"
         r"|data directory \"[^\"]{1,120}\" has (?:wrong ownership|invalid permissions)))", confidence="certain",
-        fatal=True),
+        fatal=True, proven=True),
     Row("entry-point-denied", "service", "image", 60, "the container's entry point may not prepare its folders: {what}",
         _OWNER, "docker-library, docker-entrypoint.sh; coreutils", ("container",),
         ("chown: ", "mkdir: ", "chmod: ", "initdb: error: ", "tar: "),
@@ -35,7 +35,7 @@ ROWS = (
          "database files are incompatible with server", "Upgrade after a crash is not supported"),
         r"(?P<what>Invalid MySQL server upgrade: .{1,120}|Cannot boot server version .{1,120}"
         r"|Unsupported redo log format.{0,80}|database files are incompatible with server"
-        r"|Upgrade after a crash is not supported.{0,60})", confidence="certain", fatal=True),
+        r"|Upgrade after a crash is not supported.{0,60})", confidence="certain", fatal=True, proven=True),
     Row("unknown-setting", "service", "image", 63, "the database does not know the setting {what}",
         "Trove's template for this datastore sets what this version no longer has: give it its own below template_path",
         "MySQL, mysys/my_getopt.cc; PostgreSQL, src/backend/utils/misc/guc-file.l; trove/templates", _ALL,
@@ -56,7 +56,7 @@ ROWS = (
         "PostgreSQL, src/backend/utils/init/miscinit.c", _ALL,
         ("Unable to lock ./ibdata1", "lock file \"postmaster.pid\" already exists"),
         r"(?P<what>Unable to lock \./ibdata1|lock file \"postmaster\.pid\" already exists)", confidence="certain",
-        times=2),
+        times=2, proven=True),
     Row("no-root-password", "service", "image", 60, "the container's entry point got no password for the administrator",
         "it must take MYSQL_ROOT_PASSWORD or POSTGRES_PASSWORD, which the agent sets",
         "docker-library, docker-entrypoint.sh; trove/guestagent/datastore/mysql_common/service.py start_db, 2025.1",
@@ -88,11 +88,11 @@ ROWS = (
         "suspect the CPU model under emulation", "MySQL, sql/signal_handler.cc; PostgreSQL, postmaster.c", _ALL,
         ("got signal ", "was terminated by signal"),
         r"(?P<what>(?:mysqld|mariadbd) got (?:exception|signal) \w{1,12}"
-        r"|process \(PID \d+\) was terminated by signal \d+)", confidence="certain"),
+        r"|process \(PID \d+\) was terminated by signal \d+)", confidence="certain", proven=True),
     Row("data-damaged", "service", "cloud", 51, "the database's files are damaged: {what}", "look at the storage below "
         "the data disk", "MySQL, storage/innobase/buf; PostgreSQL, src/backend/storage/page", _ALL,
-        ("page corruption", "invalid page in block", "Operating system error number 5 "),
-        r"(?P<what>Database page corruption.{0,80}|invalid page in block.{0,80}"
+        ("page corruption", "tablespace is corrupted", "invalid page in block", "Operating system error number 5 "),
+        r"(?P<what>Database page corruption.{0,80}|Page read from tablespace is corrupted|invalid page in block.{0,80}"
         r"|Operating system error number 5 .{0,60})",
-        retry=True),
+        retry=True, proven=True),
 )  # fmt: skip

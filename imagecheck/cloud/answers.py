@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import openstack.exceptions
 from keystoneauth1 import exceptions as ksa
-from openstack.connection import Connection
+
+if TYPE_CHECKING:
+    from openstack.connection import Connection
 
 ABSENT = -1  # instead of an HTTP status: the catalogue has no such service
 SILENT = 0  # instead of an HTTP status: no answer
@@ -78,6 +79,8 @@ QUESTIONS: Mapping[str, tuple[str, str, str]] = {
 
 def ask(connection: Connection, service: str, path: str, microversion: str = "") -> Answer:
     """One GET. Raises nothing that a cloud can do wrong."""
+    import openstack.exceptions
+
     try:
         answer = getattr(connection, service).get(path, raise_exc=False, microversion=microversion or None)
         table = answer.json() if answer.content else {}

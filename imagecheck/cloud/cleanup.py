@@ -135,15 +135,16 @@ def command(kind: str, id: str, entry_of_clouds: str) -> str:
     )
 
 
-def clean(cloud: Cloud, ledger: Ledger, *, only: Iterable[str] = ()) -> list[str]:
-    """Remove everything that is open in ``ledger`` (``only``: of these kinds). Returns what is left, a line each.
+def clean(cloud: Cloud, ledger: Ledger, *, only: Iterable[str] = (), since: int = 0) -> list[str]:
+    """Remove everything that is open in ``ledger`` (``only``: of these kinds; ``since``: after the entry with that
+    number). Returns what is left, a line each.
 
     Names carry the run id, so what is found by name is ours. What comes and goes with something else goes with it.
     """
     kinds = [kind for kind in KINDS if not only or kind in set(only)]
     left = []
     for kind in kinds:
-        for entry in [one for one in ledger.open if one.kind == kind and not one.of]:
+        for entry in [one for one in ledger.open if one.kind == kind and not one.of and one.number > since]:
             if problem := _remove(cloud, ledger, entry):
                 by_hand = command(kind, entry.id or entry.name, ledger.owner.cloud)
                 left.append(f"{entry}: {problem}; by hand: {by_hand}")

@@ -10,26 +10,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-# These libraries warn of each other's deprecations, which no user of ours can do anything about.
+from keystoneauth1 import exceptions as ksa
+
+from imagecheck.cloud import retry
+from imagecheck.cloud.classify import classify
+from imagecheck.cloud.quota import remedy
+from imagecheck.cloud.retry import Hiccup as Hiccup
+from imagecheck.errors import ImagecheckError, StepFailed, UsageError
+from imagecheck.redact import learn, learn_named, redact
+from imagecheck.site import Site
+
+if TYPE_CHECKING:
+    from openstack.config import OpenStackConfig
+    from openstack.connection import Connection
+
+# openstacksdk and troveclient take a second to load, so whoever calls them loads them: looking inside an image needs
+# neither. They warn of each other's deprecations, which no user of ours can do anything about.
 warnings.filterwarnings("ignore", category=Warning, module=r"(openstack|osc_lib|troveclient)\b")
-
-import openstack.config  # noqa: E402
-import openstack.exceptions  # noqa: E402
-from keystoneauth1 import exceptions as ksa  # noqa: E402
-from openstack.connection import Connection  # noqa: E402
-from troveclient import exceptions as trove_exceptions  # noqa: E402
-from troveclient.v1 import client as trove  # noqa: E402
-
-from imagecheck.cloud import retry  # noqa: E402
-from imagecheck.cloud.classify import classify  # noqa: E402
-from imagecheck.cloud.quota import remedy  # noqa: E402
-from imagecheck.cloud.retry import Hiccup as Hiccup  # noqa: E402
-from imagecheck.errors import ImagecheckError, StepFailed, UsageError  # noqa: E402
-from imagecheck.redact import learn, learn_named, redact  # noqa: E402
-from imagecheck.site import Site  # noqa: E402
 
 API_TIMEOUT = 90  # seconds per request; a GET of a running instance makes an RPC to its guest (trove.md §3)
 REACH_TIMEOUT = 10  # seconds to open a connection to Keystone before the cloud counts as unreachable
@@ -68,8 +68,10 @@ def connect(site: Site, tally: retry.Tally | None = None) -> Cloud:
     with retry.patience(REACH_TIMEOUT):
         admin = login(site, site.cloud, tally)
         tenant = login(site, site.tenant_cloud, tally)
+        # What is made there is found again there only, whatever the environment names by then.
+        there = replace(site, region=str(admin.config.region_name or ""))
         return Cloud(
-            site, admin, tenant, trove_client(admin, site.cloud), trove_client(tenant, site.tenant_cloud), tally
+            there, admin, tenant, trove_client(admin, site.cloud), trove_client(tenant, site.tenant_cloud), tally
         )
 
 
@@ -87,8 +89,11 @@ def apart(cloud: Cloud) -> Cloud:
     )
 
 
-def settings(site: Site, entry: str) -> tuple[openstack.config.OpenStackConfig, str]:
+def settings(site: Site, entry: str) -> tuple[OpenStackConfig, str]:
     """clouds.yaml with that entry in it, and its path for people. Raises UsageError; asks no cloud."""
+    import openstack.config
+    import openstack.exceptions
+
     files = [str(site.clouds_file)] if site.clouds_file else None
     where = str(site.clouds_file) if site.clouds_file else "clouds.yaml"
     try:
@@ -106,11 +111,13 @@ def settings(site: Site, entry: str) -> tuple[openstack.config.OpenStackConfig, 
 
 def login(site: Site, entry: str, tally: retry.Tally) -> Connection:
     """A connection by that entry of the site's clouds.yaml, logged in. Raises UsageError."""
+    from openstack.connection import Connection
+
     config, where = settings(site, entry)
     with sentences(f"entry {entry!r} of {where}"):
         # openstacksdk reads OS_REGION_NAME only without a clouds.yaml; it chooses where the entry has not chosen.
         chosen = (config.cloud_config["clouds"][entry] or {}).get("region_name")
-        wanted = "" if chosen else os.environ.get("OS_REGION_NAME", "")
+        wanted = site.region or ("" if chosen else os.environ.get("OS_REGION_NAME", ""))
         region = config.get_one(cloud=entry, region_name=wanted)
         learn(str(region.auth.get("password") or ""))  # whatever its length
         learn_named(region.auth)  # application credentials, tokens, passcodes
@@ -141,6 +148,8 @@ def _reach(auth_url: str, entry: str) -> None:
 
 def trove_client(connection: Connection, entry: str) -> Any:
     """A troveclient on the connection's session. Raises UsageError where its catalogue has no Trove."""
+    from troveclient.v1 import client as trove
+
     config = connection.config
     with sentences(f"entry {entry!r}"):
         interface = config.get_interface("database") or "public"
@@ -167,6 +176,8 @@ def trove_client(connection: Connection, entry: str) -> Any:
 @contextmanager
 def sentences(who: str) -> Iterator[None]:
     """Turn what logging in can raise into one UsageError; ``who`` names the entry."""
+    from openstack.exceptions import ConfigException, SDKException
+
     try:
         yield
     except (ksa.Unauthorized, ksa.Forbidden) as error:
@@ -180,7 +191,7 @@ def sentences(who: str) -> Iterator[None]:
         raise UsageError(
             f"the cloud of {who} cannot be reached ({_one_line(error)}): check auth_url, network and certificates"
         ) from error
-    except (openstack.exceptions.ConfigException, openstack.exceptions.SDKException) as error:
+    except (ConfigException, SDKException) as error:
         raise UsageError(f"{who} cannot be used: {_one_line(error)}") from error
     except ksa.ClientException as error:
         raise UsageError(f"{who} cannot be used: {_one_line(error)}") from error
@@ -192,6 +203,9 @@ def asking(step: str, what: str) -> Iterator[None]:
 
     Raises Missing for 404, Hiccup for 429, 5xx and lost connections, StepFailed(step) for everything else.
     """
+    from openstack.exceptions import SDKException
+    from troveclient.exceptions import ClientException as TroveException
+
     try:
         yield
     except (ksa.ConnectionError, TimeoutError) as error:
@@ -200,7 +214,7 @@ def asking(step: str, what: str) -> Iterator[None]:
             raise StepFailed(step, f"could not {what}: {_one_line(error)}", remedy="check certificates") from error
         sentence = f"{step}: could not {what}: {_one_line(error)}"
         raise Hiccup(sentence, reason=seen.reason, unsure=seen.kind == "unsure") from error
-    except (openstack.exceptions.SDKException, ksa.ClientException, trove_exceptions.ClientException) as error:
+    except (SDKException, ksa.ClientException, TroveException) as error:
         status, said = _status(error), _said(error)
         if status == 404:
             raise Missing(f"{step}: could not {what}: not found") from error

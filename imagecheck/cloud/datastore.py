@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from imagecheck.cloud.connection import Cloud, Missing, asking
-from imagecheck.cloud.ledger import Ledger
+from imagecheck.cloud.ledger import Ledger, everyone
 from imagecheck.cloud.retry import once
 from imagecheck.errors import StepFailed
 
@@ -26,7 +26,7 @@ def register(
     cloud: Cloud, ledger: Ledger, *, datastore: str, name: str, number: str, manager: str, image: str
 ) -> Version:
     """Register ``image`` as a version of ``datastore`` (made too when it is missing). Raises StepFailed."""
-    if datastore not in datastores(cloud):
+    if datastore not in datastores(cloud) or _of_another_run(ledger, datastore):
         # Trove makes the datastore as a side effect (trove/extensions/mgmt/datastores/service.py, create).
         ledger.intend("datastore", datastore)
     entry = ledger.intend("datastore_version", name, datastore=datastore)
@@ -41,6 +41,16 @@ def register(
         raise StepFailed(STEP, f"Trove accepted the version {name!r} of {datastore} and does not list it")
     ledger.made(entry, found[0].id)
     return found[0]
+
+
+def _of_another_run(ledger: Ledger, datastore: str) -> bool:
+    """Whether a run that has not ended made it: it cannot remove what has our version, so the last of both does."""
+    return any(
+        entry.kind == "datastore" and entry.name == datastore
+        for other in everyone(ledger.path.parent)[0]
+        if (other.owner.cloud, other.owner.clouds_file) == (ledger.owner.cloud, ledger.owner.clouds_file)
+        for entry in other.open
+    )
 
 
 def find_versions(cloud: Cloud, name: str) -> list[Version]:

@@ -297,12 +297,15 @@ def _patiently(ask: Callable[[], T]) -> T:
 
 
 class _Body:
-    """A file that says how far it was read. ``__len__`` lets requests send a Content-Length."""
+    """A file that says how far it was read. ``__len__`` lets requests send a Content-Length; it is asked for once per
+    request, so that a second one (keystoneauth's, after a 401) has the whole file again."""
 
     def __init__(self, raw: IO[bytes], size: int, shown: progress.Phase) -> None:
         self._raw, self._size, self._shown, self._sent = raw, size, shown, 0
 
     def __len__(self) -> int:
+        self._raw.seek(0)
+        self._sent = 0
         return self._size
 
     def read(self, amount: int = -1) -> bytes:

@@ -2,12 +2,14 @@
 
 One JSON-lines file per run under ``paths.home()/ledger``. Every line is fsynced. The first says whose it is; then
 an ``intend`` comes before each request, ``made`` gives its id, ``removed`` closes it. kill -9 loses at most the
-answer to one request, and its name is on disk. ``kept`` says that what is open stays on purpose.
+answer to one request, and its name is on disk. ``kept`` says that what is open stays on purpose; whoever goes on
+with that (``adopt``) is its owner from then on.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import threading
@@ -70,6 +72,7 @@ class Owner:
     guest_config: str
     sandbox: bool
     until: float = 0.0  # epoch seconds: no other host removes what carries this run's name before
+    region: str = ""
 
     @property
     def process(self) -> Process:
@@ -85,6 +88,7 @@ class Owner:
             clouds_file=Path(self.clouds_file) if self.clouds_file else None,
             guest_config=Path(self.guest_config) if self.guest_config else None,
             sandbox=self.sandbox,
+            region=self.region,
         )
 
 
@@ -117,6 +121,7 @@ class Ledger:
             guest_config=str(site.guest_config or ""),
             sandbox=site.sandbox,
             until=now + marks.TTL,
+            region=site.region,
         )
         ledger = cls(folder / f"{run}.jsonl", owner)
         try:
@@ -160,6 +165,20 @@ class Ledger:
                 self._entries[one.number] = replace(self._entries[one.number], removed=True)
                 self._tell({"removed": one.number})
 
+    def adopt(self) -> None:
+        """Make this process the owner: what a living run owns, `gc` leaves alone. Raises UsageError when it has one."""
+        run = self.owner.run
+        try:
+            with self._lock, self.path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)  # of two that ask at once, the second finds the first
+                there = read(self.path).owner
+                if there.process.alive():
+                    raise UsageError(f"{run} is at work (process {there.pid} on {there.host}): wait for its end")
+                self.owner = replace(there, **vars(process.mine()), until=max(there.until, time.time() + marks.TTL))
+                self._write({"owner": vars(self.owner)})
+        except FileNotFoundError:
+            raise UsageError(f"{run} is not there any more: it has just been removed") from None
+
     def keep(self, until: float) -> None:
         """What is open stays on purpose, until then (epoch seconds)."""
         with self._lock:
@@ -187,8 +206,13 @@ class Ledger:
     @property
     def account(self) -> Account:
         """What was made and what is left, for the end of a run."""
-        left = len(self.open)
-        return Account(left + sum(1 for one in self.entries if one.removed and one.id), left)
+        return self.account_since(0)
+
+    def account_since(self, number: int) -> Account:
+        """The same of the entries after ``number``."""
+        mine = [one for one in self.entries if one.number > number]
+        left = sum(1 for one in mine if not one.removed)
+        return Account(left + sum(1 for one in mine if one.removed and one.id), left)
 
     def retire(self) -> None:
         """Delete the file once nothing is open."""

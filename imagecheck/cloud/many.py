@@ -1,6 +1,7 @@
 """Many Nova servers at once: asked for with little, watched by one list for all of them, removed.
 
-One list a second whatever their number: a poll for each server would be what a series of hundreds measures.
+One list a second whatever their number, of those that are ACTIVE or in ERROR: a poll for each server, or a list with
+all that is known of them, would be what a series of hundreds measures.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from imagecheck.errors import StepFailed
 
 EVERY = 1.0  # seconds between two lists
 LOOK = 0.25  # seconds between two looks at the latest list
+CLOSER = 20.0  # seconds after which a server that is in no list is asked for by itself: it may have vanished
 DEADLINE = 300.0  # seconds until a server has to be ACTIVE, and again until it has to be gone
 
 
@@ -36,7 +38,6 @@ class Asked:
 class _Watched:
     last_no: float
     first_yes: float = 0.0
-    server: nova.Server | None = None
     listed: bool = False
     looks: int = 0
 
@@ -75,36 +76,45 @@ class Listing:
         Raises StepFailed with Nova's fault, or when the server vanishes.
         """
         mine = self._watched.setdefault(asked.id, _Watched(asked.accepted))
+        looked, seen = time.monotonic(), "not listed yet"
 
         def active() -> waits.Ready[nova.Server] | waits.NotYet:
+            nonlocal looked, seen
             self._fetch()
-            if mine.server is None:
-                if mine.looks > 1:  # one list may have begun before Nova knew of it
-                    raise StepFailed(nova.STEP, "the server has vanished from Nova's list", seen=f"server {asked.id}")
-                return waits.NotYet("not listed yet")
-            nova.raise_fault(mine.server)
-            if mine.server.status == "ACTIVE":
-                return waits.Ready(mine.server)
-            return waits.NotYet(f"{mine.server.status} ({mine.server.raw.get('task_state') or 'no task'})")
+            if not mine.first_yes and time.monotonic() - looked < CLOSER:
+                return waits.NotYet(seen)
+            looked = time.monotonic()
+            try:
+                server = nova.show(self._cloud, asked.id)
+            except Missing:
+                raise StepFailed(nova.STEP, "the server has vanished from Nova", seen=f"server {asked.id}") from None
+            nova.raise_fault(server)
+            if mine.first_yes and server.status == "ACTIVE":
+                return waits.Ready(server)
+            seen = f"{server.status} ({server.raw.get('task_state') or 'no task'})"
+            return waits.NotYet(seen)
 
-        seen = waits.until(
+        found = waits.until(
             active, reason="Nova to call the server ACTIVE", deadline=DEADLINE, interval=LOOK, transient=(Hiccup,),
             step=nova.STEP,
         )  # fmt: skip
-        return waits.Seen(seen.value, min(mine.last_no, mine.first_yes), mine.first_yes)
+        return waits.Seen(found.value, min(mine.last_no, mine.first_yes), mine.first_yes)
 
-    def remove(self, ledger: Ledger, asked: Asked) -> None:
-        """Delete the server, whatever its state, and wait until Nova does not list it any more. Raises TimedOut."""
-        mine = self._watched.setdefault(asked.id, _Watched(asked.accepted))
+    def remove(self, ledger: Ledger, entry: Entry) -> None:
+        """Delete the server, whatever its state, and wait until Nova does not know it any more. Raises TimedOut."""
+        mine = self._watched.setdefault(entry.id, _Watched(0.0))
         try:
-            self._delete(asked.id)
+            self._delete(entry.id)
             mine.listed, mine.looks = True, 0  # a list from before the request counts for nothing
 
             def gone() -> waits.Ready[None] | waits.NotYet:
                 self._fetch()
-                if mine.looks and not mine.listed:
-                    return waits.Ready(None)
-                return waits.NotYet(mine.server.status if mine.server else "deleting")
+                if not mine.looks or mine.listed:
+                    return waits.NotYet("deleting")
+                if not mine.first_yes:  # one that never came so far is in no list
+                    nova.show(self._cloud, entry.id)
+                    return waits.NotYet("deleting")
+                return waits.Ready(None)
 
             waits.until(
                 gone, reason="Nova to remove the server", deadline=DEADLINE, interval=LOOK, transient=(Hiccup,),
@@ -114,8 +124,8 @@ class Listing:
             pass
         finally:
             with self._lock:
-                self._watched.pop(asked.id, None)
-        ledger.removed(asked.entry)
+                self._watched.pop(entry.id, None)
+        ledger.removed(entry)
 
     def _delete(self, id: str) -> None:
         def ask() -> waits.Ready[None]:
@@ -135,12 +145,11 @@ class Listing:
             with self._lock:
                 about = dict(self._watched)  # what is asked for meanwhile may be missing in the answer
             before = time.time()
-            listed = nova.named(self._cloud, self._prefix)
+            listed = nova.decided(self._cloud, self._prefix)
             answered = time.time()
             for id, one in about.items():
-                server = listed.get(id)
-                one.server, one.listed, one.looks = server, server is not None, one.looks + 1
-                if server is None or server.status != "ACTIVE":
+                one.listed, one.looks = id in listed, one.looks + 1
+                if not one.listed:
                     one.last_no = max(one.last_no, before)
                 elif not one.first_yes:
                     one.first_yes = answered

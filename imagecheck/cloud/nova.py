@@ -168,6 +168,16 @@ def show(cloud: Cloud, server_id: str) -> Server:
         return _server(cloud.admin.compute.get_server(server_id), asked)
 
 
+def user_data(cloud: Cloud, server_id: str) -> str:
+    """What the server was given as user-data, decoded; "" where Nova does not show it (administrators, from 2.3 on)."""
+    with asking(STEP, "show the server's user-data"):
+        coded = str(cloud.admin.compute.get_server(server_id).user_data or "")
+    try:
+        return base64.b64decode(coded, validate=True).decode()
+    except ValueError:
+        return ""
+
+
 def find(cloud: Cloud, name: str) -> list[Server]:
     """Servers of all projects with exactly that name."""
     with asking(STEP, "list servers"):
@@ -175,10 +185,15 @@ def find(cloud: Cloud, name: str) -> list[Server]:
         return [_server(server) for server in found if server.name == name]
 
 
-def named(cloud: Cloud, prefix: str) -> dict[str, Server]:
-    """The servers of the own project whose names begin with ``prefix``, by id."""
+def decided(cloud: Cloud, prefix: str) -> set[str]:
+    """Ids of the own project's servers whose names begin with ``prefix`` and that are ACTIVE or in ERROR.
+
+    Without details: with them Nova asks Neutron for each server's security groups, and one list a second of fifty
+    servers keeps an API process busy that was to make them (nova/api/openstack/compute/views/servers.py).
+    """
     with asking(STEP, "list servers"):
-        return {str(one.id): _server(one) for one in cloud.admin.compute.servers(name=f"^{prefix}")}
+        found = cloud.admin.compute.servers(details=False, name=f"^{prefix}", status=["ACTIVE", "ERROR"])
+        return {str(one.id) for one in found}
 
 
 def wait_active(

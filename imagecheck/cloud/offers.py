@@ -8,8 +8,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import openstack.exceptions
-
 from imagecheck.cloud import nova
 from imagecheck.cloud.connection import Cloud, asking
 from imagecheck.cloud.ledger import Ledger
@@ -73,11 +71,13 @@ def boot(
     entry = ledger.intend("server", name)
 
     def make() -> str | Refused:
+        from openstack.exceptions import raise_from_response
+
         with asking(STEP, "create a server"):
             answer = cloud.admin.compute.post("/servers", json={"server": body}, microversion=WITH_FILES)
             if answer.status_code in (400, 413):
                 return Refused(answer.status_code, refusal(answer.text))
-            openstack.exceptions.raise_from_response(answer)
+            raise_from_response(answer)
         return str(answer.json()["server"]["id"])
 
     def there() -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from imagecheck import finding, hostcmd, progress
-from imagecheck.cloud import answers, examine, network, nova
+from imagecheck.cloud import answers, examine, network, nova, room
 from imagecheck.cloud.connection import Cloud, server_date
 from imagecheck.cloud.retry import patience
 from imagecheck.errors import ImagecheckError, UsageError
@@ -23,7 +23,6 @@ QUOTAS = {
     "database": ("Trove", "/mgmt/quotas/{}", ""),
 }
 DATED = (("compute", "/"), ("network", "/"), ("image", "/images?limit=1"), ("database", "/datastores"))
-PORTS = 2  # of a guest: tenant and management (trove.md §1.4)
 
 
 class Needs(Protocol):
@@ -46,16 +45,22 @@ class Surroundings:
     management: network.Network
     tenant: network.Network
     flavor: nova.Flavor
+    plan: room.Plan
 
 
-def preflight(cloud: Cloud, needs: Needs, *, virtual_size: int = 0, agent: int = 0) -> Surroundings:
-    """Look at everything that `survey` does; what is degraded is noted. Makes nothing.
+def preflight(cloud: Cloud, needs: Needs, *, virtual_size: int = 0, agent: int = 0, makes: bool = True) -> Surroundings:
+    """Look at everything that `survey` does, and `conclude`. Makes nothing."""
+    return conclude(*survey(cloud, needs, virtual_size=virtual_size, agent=agent), makes=makes)
 
-    Raises UsageError with the sentences of all findings that stop a run.
+
+def conclude(findings: Sequence[Finding], where: Surroundings | None, *, makes: bool = True) -> Surroundings:
+    """What is degraded is noted; UsageError with the sentences of all findings that stop a run.
+
+    ``makes``: False where the run will make nothing, so that it needs no room.
     """
-    findings, where = survey(cloud, needs, virtual_size=virtual_size, agent=agent)
-    if where is None or stops(findings):
-        raise UsageError("\n".join(one.whole for one in stops(findings)))
+    told = [one for one in stops(findings) if makes or one.subject not in room.SUBJECTS]
+    if where is None or told:
+        raise UsageError("\n".join(one.whole for one in told))
     for one in findings:
         if one.level == "degraded":
             progress.note(f"{one.subject}: {one.whole}")
@@ -63,17 +68,20 @@ def preflight(cloud: Cloud, needs: Needs, *, virtual_size: int = 0, agent: int =
 
 
 def survey(
-    cloud: Cloud, needs: Needs, *, virtual_size: int = 0, agent: int = 0
+    cloud: Cloud, needs: Needs, *, virtual_size: int = 0, agent: int = 0, others: Sequence[room.Other] = ()
 ) -> tuple[list[Finding], Surroundings | None]:
     """All findings about a cloud for an image of ``virtual_size`` bytes whose agent is of Trove ``agent`` (0: unknown).
 
-    Some thirty GETs; nothing is made. The surroundings are None where a network or a flavor is missing.
+    Some thirty GETs; nothing is made. The surroundings are None where a network or a flavor is missing. ``others``
+    are at work there too, and get what they have yet to take.
     """
     with patience(PATIENCE):
-        return _survey(cloud, needs, virtual_size, agent)
+        return _survey(cloud, needs, virtual_size, agent, room.taken(cloud, others))
 
 
-def _survey(cloud: Cloud, needs: Needs, virtual_size: int, agent: int) -> tuple[list[Finding], Surroundings | None]:
+def _survey(
+    cloud: Cloud, needs: Needs, virtual_size: int, agent: int, others: room.Taken
+) -> tuple[list[Finding], Surroundings | None]:
     site, found = cloud.site, list[Finding]()
     admin = answers.account(cloud.admin, site.cloud)
     tenant = answers.account(cloud.tenant, site.tenant_cloud)
@@ -93,14 +101,16 @@ def _survey(cloud: Cloud, needs: Needs, virtual_size: int, agent: int) -> tuple[
         shown = f"{flavor.name}: {flavor.vcpus} CPUs, {flavor.ram} MiB, disk {flavor.disk} + {flavor.ephemeral} GiB"
         found.append(Finding("ok", "flavor", shown))
         volumes = bool(server and server.get("os-extended-volumes:volumes_attached"))
-        found += _quotas(cloud, admin, tenant, told, flavor, server, max(1, needs.ephemeral_gib) if volumes else 0)
+        plan = room.Plan(flavor.ram, flavor.vcpus, max(1, needs.ephemeral_gib) if volumes else 0)
+        found += _quotas(cloud, admin, tenant, told, plan, server, others)
+        found += room.here(plan.ram, room.available(), others) if site.sandbox else []
         found.append(examine.data_disk(server, flavor.ephemeral, cinder.ok))
     found.append(examine.carrier(server))
     found.append(_keypair(cloud, told, server))
     if trip := _or_finding(found, "clock", lambda: examine.clock(_date(cloud))):
         found.append(trip)
     found += examine.versions(told["nova"], agent)
-    where = Surroundings(management, tenants, flavor) if management and tenants and flavor else None
+    where = Surroundings(management, tenants, flavor, plan) if management and tenants and flavor else None
     return found, where
 
 
@@ -131,13 +141,13 @@ def _quotas(
     admin: answers.Account,
     tenant: answers.Account,
     told: dict[str, answers.Answer],
-    flavor: nova.Flavor,
+    plan: room.Plan,
     server: dict[str, object] | None,
-    volume: int,
+    others: room.Taken,
 ) -> list[Finding]:
     """What is made at one time (docs/clouds.md) against what is left, in each of the projects that are charged."""
-    compute = {"instances": 1, "cores": flavor.vcpus, "ram": flavor.ram}
-    around = {"port": PORTS, "security_group": 1}
+    compute, around = plan.of("compute"), plan.of("network")
+    keys = {"key_pairs": compute.pop("key_pairs")}
     service = next(iter(told["projects"].listed("projects")), {})
     troves = str((server or {}).get("tenant_id") or service.get("id") or "")
     name = str(service.get("name") or "") if troves == service.get("id") else troves
@@ -152,21 +162,24 @@ def _quotas(
             unknown.append(f"{service_name}'s of {shown!r} ({answer.said or f'HTTP {answer.status}'})")
         if "key_pairs" in wanted and (limit := there.get("key_pairs")):
             # Nova tells no use here: keypairs are a user's, not a project's.
-            keys = answers.ask(cloud.admin, "compute", "/os-keypairs", "2.1").listed("keypairs")
-            there["key_pairs"] = examine.Usage(len(keys), limit.limit)
+            used = answers.ask(cloud.admin, "compute", "/os-keypairs", "2.1").listed("keypairs")
+            there["key_pairs"] = examine.Usage(len(used), limit.limit)
+        # Trove's own quota is the tenant's, while its servers are in a project of Trove's, for all tenants.
+        to_come = others.of(kind, troves if kind == "database" else id, "" if id == troves else id)
+        for name, number in to_come.items():
+            if (now := there.get(name)) and name in wanted:
+                there[name] = examine.Usage(now.used + number, now.limit)
         found.extend(examine.quotas(service_name, shown, there, wanted, trove=kind == "database"))
 
     same = troves in ("", admin.project_id)
-    look("compute", admin.project_id, admin.project, {**compute, "key_pairs": 1})
+    look("compute", admin.project_id, admin.project, compute | keys)
     look("network", admin.project_id, admin.project, {**around, "security_group": 2 if same else 1})
     if not same:
         look("compute", troves, name, compute)
         look("network", troves, name, around)
-    if volume:
-        look("block_storage", troves or admin.project_id, name or admin.project, {"volumes": 1, "gigabytes": volume})
-    # Trove counts GiB as "volumes" (trove/instance/models.py, create, deltas).
-    own = {"instances": 1, "ram": flavor.ram, **({"volumes": volume} if volume else {})}
-    look("database", tenant.project_id, tenant.project, own)
+    if plan.volume:
+        look("block_storage", troves or admin.project_id, name or admin.project, plan.of("block_storage"))
+    look("database", tenant.project_id, tenant.project, plan.of("database"))
     if unknown:
         found.append(
             Finding("degraded", "quota", f"not shown, so not looked at: {', '.join(unknown)}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -68,6 +69,23 @@ def cloud_config(files: Mapping[str, str], owner: str, *, permissions: str = "",
         lines += ["- encoding: b64", f"  owner: {owner}", f"  path: {path}", f"  content: {coded}"]
         lines += [f"  permissions: '{permissions}'"] if permissions else []
     return "\n".join([*lines, *extra]) + "\n"
+
+
+_ENTRY = re.compile(r"^- encoding: b64\n  owner: ([^\n]*)\n  path: ([^\n]*)\n  content: ([^\n]*)$", re.MULTILINE)
+
+
+def files_of(user_data: str) -> tuple[dict[str, str], str]:
+    """The files that a text by `cloud_config` carries, and their owner; no files where it is no such text.
+
+    It comes from a cloud: no YAML is read, only what was written here is taken.
+    """
+    entries = _ENTRY.findall(user_data)
+    try:
+        files = {path: base64.b64decode(content, validate=True).decode() for _, path, content in entries}
+    except ValueError:
+        return {}, ""
+    owner = entries[0][0] if entries else ""
+    return (files, owner) if cloud_config(files, owner) == user_data else ({}, "")
 
 
 def guest_info(*, guest_id: str, manager: str, version: str, tenant: str) -> str:

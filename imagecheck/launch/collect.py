@@ -117,7 +117,7 @@ def of_guest(facts: Facts, *, agent_unit: str) -> list[Event]:
         "cloudinit_network": facts.cloud_init("init"),
         "cloudinit_config": facts.cloud_init("modules-config"),
         "cloudinit_final": facts.cloud_init("modules-final"),
-        "cloudinit_done": _cloud_init(facts, agent),
+        "cloudinit_done": _cloud_init(facts, agent, facts.log.get("agent_imported", 0.0)),
     }
     events = [Event.at(name, "guest", when) for name, when in moments.items() if when > 0]
     events += [Event.at(name, "guest", when, resolution=0.01) for name, when in stages.items() if when > 0]
@@ -188,10 +188,12 @@ def of_console(text: str, facts: Facts | None) -> list[Event]:
     return [Event.at("console_stamped", "guest", facts.at(float(match[1])))] if match and facts else []
 
 
-def _cloud_init(facts: Facts, agent: float) -> float:
-    """The last stage that the agent waited for: an image may start it once the files are there (stage "init")."""
+def _cloud_init(facts: Facts, agent: float, spoke: float) -> float:
+    """The last stage that the agent waited for: an image may start it once the files are there (stage "init"), or
+    before, to load its modules meanwhile: then the first stage that ended before it spoke."""
     ends = [facts.cloud_init(stage) for stage in ("init", "modules-config", "modules-final")]
-    return max((end for end in ends if 0 < end <= agent), default=ends[-1])
+    before = [end for end in ends if 0 < end <= agent]
+    return max(before) if before else min((end for end in ends if 0 < end <= spoke), default=ends[-1])
 
 
 def docker_time(text: str) -> float:

@@ -108,7 +108,9 @@ class Told:
         return self._value
 
     def _wrong(self, wanted: str) -> UsageError:
-        where = self._where if len(self._where) < 200 else self._where[:200] + "…"
+        # Keys of a document are anybody's words: a line break in one must not make two sentences of this one.
+        where = "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in self._where[:200])
+        where += "…" if len(self._where) > 200 else ""
         return UsageError(f"{where} is not {wanted}: this is no report of imagecheck, or it was edited")
 
 

@@ -9,6 +9,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import PurePath
 from typing import Any
 
 from imagecheck.errors import Cause
@@ -144,7 +145,8 @@ def _fault(fault: Fault) -> dict[str, Any]:
         "cause": fault.cause,
         "seen": fault.seen,
         "remedy": fault.remedy,
-        "evidence": fault.evidence,
+        # Beside the report, which may be moved. Redacted as a whole: a part may not look like the secret that it is.
+        "evidence": PurePath(redact(fault.evidence)).name,
         "known": None if fault.known is None else _known(fault.known),
     }
 

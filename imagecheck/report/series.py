@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imagecheck.launch.judgement import Judgement, Summary
-from imagecheck.outcomes import Series
 from imagecheck.report.junit import as_key
 from imagecheck.report.schema import safe
 from imagecheck.report.terminal import clean
+
+if TYPE_CHECKING:
+    from imagecheck.outcomes import Series
 
 
 def series_table(one: Series) -> dict[str, Any]:

@@ -6,13 +6,13 @@ Made through the APIs by openstacksdk (a second in all; the command line client 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-import openstack
-from openstack.connection import Connection
+from typing import TYPE_CHECKING, Any
 
 from imagecheck import hostcmd
 from imagecheck.sandbox.folder import REGISTRY, Folder
+
+if TYPE_CHECKING:
+    from openstack.connection import Connection
 
 ADMIN = "imagecheck-admin"
 TENANT = "imagecheck-tenant"
@@ -71,6 +71,8 @@ def clouds(folder: Folder) -> dict[str, Any]:
 
 def connect(folder: Folder, *, user: str = "", project: str = "", password: str = "") -> Connection:
     """A connection as the administrator, or as another account of this sandbox."""
+    import openstack  # a second, which only those who connect shall wait for
+
     settings = clouds(folder)[ADMIN]
     if user:
         settings["auth"] |= {"username": user, "project_name": project, "password": password}

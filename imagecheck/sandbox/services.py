@@ -5,16 +5,18 @@ from __future__ import annotations
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import amqp
-from openstack.connection import Connection
 
 from imagecheck import waits
 from imagecheck.errors import StepFailed
 from imagecheck.sandbox.container import Container
 from imagecheck.sandbox.folder import REGISTRY_LISTENS
 from imagecheck.waits import NotYet, Ready
+
+if TYPE_CHECKING:
+    from openstack.connection import Connection
 
 _STEP = "sandbox services"
 

@@ -18,10 +18,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from imagecheck import hostcmd
+from imagecheck import hostpackages
 
 PROGRAM = "chromium"
-WHY_NOT = "chromium is not installed (chromium)" if hostcmd.which(PROGRAM) is None else ""
+PACKAGE = hostpackages.HostPackage("chromium", PROGRAM, "opens pages")
+# In CI it is installed instead (`browser`): there nothing may go untested without anybody noticing.
+WHY_NOT = "chromium is not installed (chromium)" if hostpackages.missing([PACKAGE]) and "CI" not in os.environ else ""
 _PATIENCE = 60.0  # seconds; two busy cores start a browser slowly
 
 
@@ -121,7 +123,8 @@ class Browser:
 
 @contextlib.contextmanager
 def browser(folder: Path) -> Iterator[Browser]:
-    """A browser with its profile in ``folder``; gone at the end."""
+    """A browser with its profile in ``folder``; gone at the end. Installed first where it is missing in CI."""
+    hostpackages.ensure([PACKAGE], what="a test of pages")
     its_in, to = os.pipe()
     back, its_out = os.pipe()
     high = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 20) for number in (its_in, its_out)]

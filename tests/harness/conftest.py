@@ -11,7 +11,9 @@ import pytest
 from hypothesis import settings
 
 # Machines that also run guests under emulation are slow now and then: time is no part of what properties promise.
-settings.register_profile("imagecheck", deadline=None)
+# "thorough" (`./dev tox -e properties`) draws six times as many examples: the fast tests shall stay fast.
+settings.register_profile("imagecheck", deadline=None, max_examples=50)
+settings.register_profile("thorough", deadline=None, max_examples=300)
 settings.load_profile("imagecheck")
 
 # A job that a shell starts in the background ignores SIGINT, and so would every process that a test interrupts.

@@ -8,7 +8,9 @@ import json
 import socket
 import struct
 import threading
+import time
 from collections import defaultdict, deque
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
@@ -18,7 +20,8 @@ from imagecheck.site import Site
 
 PROJECT = "7bf95a17b7b64d099d1e592e60f660fa"
 SERVER = "ed8660bc-92e1-43d8-96fe-45484af8a226"
-SERVICES = {"identity": "/v3", "compute": "/compute/v2.1", "database": f"/database/v1.0/{PROJECT}"}
+SERVICES = {"identity": "/v3", "compute": "/compute/v2.1", "database": f"/database/v1.0/{PROJECT}",
+            "image": "/image/v2"}  # fmt: skip
 
 
 def answer(status, table=None, headers=None):
@@ -73,6 +76,8 @@ class FaultCloud:
         self.log = []
         self.servers = []  # their names
         self.tokens = 0
+        self.lasting = 10 * 365 * 86400.0  # seconds of the tokens that are given now
+        self.sent = []  # sizes of the files that were uploaded
         self.catalogue = list(SERVICES)
         cloud = self
 
@@ -84,7 +89,10 @@ class FaultCloud:
 
             def _any(self):
                 length = int(self.headers.get("Content-Length") or 0)
-                self.body = json.loads(self.rfile.read(length) or b"{}") if length else {}
+                raw = self.rfile.read(length) if length else b""
+                if upload := self.headers.get("Content-Type") == "application/octet-stream":
+                    cloud.sent.append(len(raw))
+                self.body = json.loads(raw or b"{}") if not upload else {}
                 path = urlsplit(self.path).path
                 cloud.log.append((self.command, path))
                 waiting = cloud.script[self.command, path]
@@ -146,6 +154,10 @@ class FaultCloud:
             ("GET", f"{compute}/servers/detail"): answer(200, {"servers": [table] if self.servers else []}),
             ("GET", f"{compute}/servers/{SERVER}"): answer(200, {"server": table}),
             ("GET", f"{SERVICES['database']}/mgmt/instances"): answer(200, {"instances": []}),
+            ("POST", f"{SERVICES['image']}/images"): answer(201, {"id": SERVER}),
+            ("PUT", f"{SERVICES['image']}/images/{SERVER}/file"): answer(204),
+            ("GET", f"{SERVICES['image']}/images/{SERVER}"): answer(
+                200, {"id": SERVER, "status": "active", "size": (self.sent or [0])[-1]}),
         }  # fmt: skip
         return known.get((method, path), answer(404, {"itemNotFound": {"code": 404, "message": "not found"}}))
 
@@ -155,6 +167,7 @@ class FaultCloud:
 
     def token(self, handler):
         self.tokens += 1
+        ends = datetime.fromtimestamp(time.time() + self.lasting, UTC)
         catalog = [
             {"type": kind, "name": kind, "id": kind, "endpoints": [
                 {"interface": "public", "url": self.url + SERVICES[kind], "region": "RegionOne",
@@ -164,5 +177,6 @@ class FaultCloud:
         token = {"methods": ["password"], "user": {"id": "u", "name": "u", "domain": {"id": "default", "name": "D"}},
                  "project": {"id": PROJECT, "name": "p", "domain": {"id": "default", "name": "D"}},
                  "roles": [{"id": "r", "name": "admin"}], "catalog": catalog,
-                 "issued_at": "2026-01-01T00:00:00.000000Z", "expires_at": "2999-01-01T00:00:00.000000Z"}  # fmt: skip
+                 "issued_at": "2026-01-01T00:00:00.000000Z",
+                 "expires_at": f"{ends:%Y-%m-%dT%H:%M:%S.000000Z}"}  # fmt: skip
         answer(201, {"token": token}, {"X-Subject-Token": f"canary-token-{self.tokens}"})(handler)

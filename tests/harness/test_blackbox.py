@@ -5,137 +5,31 @@ The cloud's and the guest's answers are stood in for; test_blackbox_real.py meet
 
 from __future__ import annotations
 
-import contextlib
 import html.parser
-import json
 import stat
 import threading
-from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from blackbox_fixtures import CANARY, NODE, broken, reasons
 
-from imagecheck import causes, evidence, redact
+from imagecheck import causes, evidence
 from imagecheck.blackbox import box as boxes
-from imagecheck.blackbox import cloudside, stopped
-from imagecheck.cloud import glance, hypervisor, network, nova, trove
+from imagecheck.blackbox import cloudside
+from imagecheck.cloud import hypervisor, network, nova
 from imagecheck.cloud.connection import Hiccup
-from imagecheck.cloud.ledger import Ledger
-from imagecheck.definition import known, load
-from imagecheck.errors import StepFailed, UsageError
+from imagecheck.errors import StepFailed
 from imagecheck.guest import evidence as inside
-from imagecheck.guest import ssh
 from imagecheck.report import Folder, Node, Piece, index_page, node_page
-from imagecheck.site import Site
-from imagecheck.tree import Tree
 
-CANARY = "canary-in-the-mine-77"
-LEAKS = f"{CANARY}\n\x1b[31mred\x1b[0m password = hunter2222\nrabbit://trove:hunter2222@10.0.0.1/\n"
-TABLE = {"fault": LEAKS, "X-Auth-Token": "hunter2222", "image": {"id": "an-image"}, "instance_name": "i-1"}
-SERVER = nova.Server("a-server", "n", "p", "ACTIVE", {"mgmt": ("192.0.2.1",)}, True, {}, raw=TABLE)
-BOOTED = "Welcome to Debian\nguest login: "
-NODE = "tests/image/test_boot.py::test_the_agent_connects[mariadb-debian]"
-
-
-@pytest.fixture(autouse=True)
-def canary():
-    redact.learn(CANARY)
-
-
-@pytest.fixture
-def ground(tmp_path, monkeypatch):
-    """A run with a bare server and a Trove instance, whose cloud says its secrets in every answer."""
-    site = Site("admin", "tenant")
-    ledger = Ledger.new("a-run", site, tmp_path / "ledger")
-    ledger.made(ledger.intend("server", "bare"), "a-server")
-    ledger.intend("queue", "a-guest")
-    ledger.made(ledger.intend("instance", "one"), "an-instance")
-    instance = trove.Shown("an-instance", "BUILD", "", "troves-server", "", (), TABLE)
-    answers = {
-        nova: {"show": SERVER, "console": BOOTED + LEAKS, "actions": [nova.Step("create", LEAKS, 0, 0, "", LEAKS)]},
-        hypervisor: {"diagnostics": TABLE, "record": TABLE},
-        network: {"ports": [TABLE], "surroundings": TABLE},
-        glance: {"show": TABLE},
-        trove: {"show": instance, "show_as_tenant": instance},
-    }  # fmt: skip
-    for module, table in answers.items():
-        for name, value in table.items():
-            monkeypatch.setattr(module, name, lambda *_, _value=value, **__: _value)
-    where = SimpleNamespace(management=SimpleNamespace(name="mgmt"))
-    broker = SimpleNamespace(named=lambda name: None)
-    key = tmp_path / "run" / "key"
-    return SimpleNamespace(
-        cloud=SimpleNamespace(site=site), ledger=ledger, where=where, definition=load(known()[0]), run="a-run",
-        key=key, broker=broker, brokers=(),
-    )  # fmt: skip
-
-
-@pytest.fixture
-def talkative(monkeypatch):
-    """Every guest answers, with secrets in every piece."""
-
-    @contextlib.contextmanager
-    def login(*_):
-        yield None
-
-    monkeypatch.setattr(evidence, "_login", login)
-    monkeypatch.setattr(inside, "collect", lambda *_, **__: ({piece.name: LEAKS for piece in inside.PIECES}, ""))
-
-
-@pytest.fixture
-def silent(monkeypatch):
-    """No guest answers."""
-
-    def login(*_):
-        raise ssh.NoAnswer("no SSH to debian@192.0.2.1: Connection refused")
-
-    monkeypatch.setattr(evidence, "_login", login)
-
-
-@pytest.fixture
-def disk(tmp_path, monkeypatch):
-    """The files of a stopped guest."""
-    root = tmp_path / "root"
-    files = {
-        "var/log/cloud-init.log": LEAKS, "var/log/cloud-init-output.log": LEAKS,
-        "var/log/trove/trove-guestagent.log": LEAKS, "var/lib/cloud/data/status.json": LEAKS,
-        "etc/trove/conf.d/guest_info.conf": LEAKS, "etc/fstab": LEAKS,
-        "var/lib/docker/containers/abc/abc-json.log": json.dumps({"log": LEAKS}) + "\n",
-        "var/lib/docker/containers/abc/config.v2.json": json.dumps({"Env": [f"MYSQL_ROOT_PASSWORD={CANARY}"]}),
-    }  # fmt: skip
-    for name, text in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
-
-    @contextlib.contextmanager
-    def opened(*_):
-        yield Tree(root)
-
-    monkeypatch.setattr(stopped, "_opened", opened)
-    return root
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return Folder(tmp_path / "report" / "an-image")
-
-
-def broken(folder, ground, error=None) -> Node:
-    run = evidence.Boxes(folder, "an-image")
-    run.node = NODE
-    return run.broken("guest", error or StepFailed("guest", f"waited 420 s for SSH, seen {CANARY}"), ground)
-
-
-def reasons(node: Node) -> dict[str, str]:
-    return {piece.name: piece.missing for piece in node.pieces if piece.missing}
+pytest_plugins = ["blackbox_fixtures"]
+pytestmark = pytest.mark.usefixtures("canary")
 
 
 # ---- nothing secret, nothing public
 
 
 @pytest.mark.parametrize("way", ["talkative", "silent"])
-def test_no_secret_of_any_source_is_in_any_file(way, request, ground, disk, folder):
+def test_no_secret_of_any_source_is_in_any_file(way, request, ground, guest_files, folder):
     request.getfixturevalue(way)
     node = broken(folder, ground)
     names = {piece.name for piece in node.pieces if not piece.missing}
@@ -306,113 +200,3 @@ def test_a_folder_that_cannot_be_written_hides_no_failure(tmp_path, ground, talk
     (tmp_path / "report").write_text("in the way")
     node = broken(Folder(tmp_path / "report" / "x"), ground)
     assert "cannot be written" in reasons(node)["fault.txt"]
-
-
-# ---- the stopped disk
-
-
-def test_every_piece_of_a_guest_is_read_from_its_disk_or_has_a_reason():
-    names = {piece.name for piece in inside.PIECES}
-    assert set(stopped.READERS) | set(stopped.GONE) == names
-    assert not set(stopped.READERS) & set(stopped.GONE)
-
-
-def test_a_silent_guests_pieces_come_from_its_disk(ground, silent, disk, folder):
-    node = broken(folder, ground)
-    by_name = {piece.name: piece for piece in node.pieces}
-    assert by_name["cloud-init.log"].source == stopped.SOURCE
-    assert "\nred password" in "\n" + (node.folder / "container.log").read_text().replace("***\n", "")
-    assert "keeps its journal in memory" in by_name["journal.txt"].missing
-    assert "end with the guest" in by_name["network.txt"].missing
-    assert by_name["cloud-init.txt"].missing == ""
-    page = (node.folder / "index.html").read_text()
-    assert "From its stopped disk" in page
-    assert "keeps its journal in memory" in page
-
-
-@pytest.mark.parametrize(
-    ("console", "status", "expendable", "reason"),
-    [
-        ("GRUB loading\nerror: no such device\n", "ACTIVE", True, "no sign of a running system"),
-        ("Welcome to Debian\nYou are in emergency mode. After\n", "ACTIVE", True, "You are in emergency mode"),
-        (BOOTED, "ACTIVE", False, "still needed, so it was not stopped"),
-        (BOOTED, "ERROR", True, "the server is ERROR: no guest runs"),
-    ],
-)
-def test_a_server_is_not_stopped_in_vain(ground, silent, folder, monkeypatch, console, status, expendable, reason):
-    monkeypatch.setattr(nova, "console", lambda *_: console)
-    monkeypatch.setattr(nova, "show", lambda *_: replace(SERVER, status=status))
-    monkeypatch.setattr(nova, "stop", lambda *_, **__: pytest.fail("it was stopped"))
-    run = evidence.Boxes(folder, "an-image")
-    error = StepFailed("guest", "no")
-    node = run.broken("guest", error, ground) if expendable else run.failed("test_x", error, ground)[0]
-    missing = reasons(node)
-    for piece in inside.PIECES:
-        assert reason in missing[piece.name]
-
-
-def test_without_the_key_nobody_knows_that_a_guest_is_dead(ground, folder, monkeypatch):
-    def login(*_):
-        raise UsageError("the site names no 'guest_key'")
-
-    monkeypatch.setattr(evidence, "_login", login)
-    monkeypatch.setattr(nova, "stop", lambda *_, **__: pytest.fail("it was stopped"))
-    assert reasons(broken(folder, ground))["journal.txt"] == "the site names no 'guest_key'"
-
-
-@pytest.fixture
-def snapshots(ground, monkeypatch):
-    """Nova stops and takes snapshots; Glance has them. Returns what was asked for, in order."""
-    asked = []
-    monkeypatch.setattr(stopped.disk, "require", lambda: None)
-    monkeypatch.setattr(nova, "stop", lambda *_, **__: asked.append("stop"))
-
-    def snapshot(cloud, ledger, id, *, name, run):
-        assert ledger.intend("image", name)
-        asked.append("snapshot")
-        return ledger.made(ledger.open[0], "a-snapshot")
-
-    monkeypatch.setattr(nova, "snapshot", snapshot)
-    monkeypatch.setattr(glance, "delete", lambda _, id: asked.append(f"delete {id}"))
-    image = {"id": "a-snapshot", "status": "active", "disk_format": "qcow2", "size": 5, "checksum": "0" * 32}
-    monkeypatch.setattr(glance, "show", lambda *_: image)
-    return asked, image
-
-
-def test_a_snapshot_is_removed_whatever_happens(ground, snapshots, monkeypatch):
-    def download(*_, **__):
-        raise StepFailed("image fetch", "it did not come within 60 s")
-
-    monkeypatch.setattr(glance, "download", download)
-    before = [entry.kind for entry in ground.ledger.open]
-    with pytest.raises(StepFailed, match="did not come"):
-        stopped.save(boxes.Box(Path()), ground, SERVER, "")
-    assert snapshots[0] == ["stop", "snapshot", "delete a-snapshot"]
-    assert [entry.kind for entry in ground.ledger.open] == before
-
-
-def test_a_snapshot_that_cannot_be_removed_stays_in_the_ledger(ground, snapshots, monkeypatch):
-    def busy(*_):
-        raise Hiccup("HTTP 503")
-
-    monkeypatch.setattr(glance, "delete", busy)
-    snapshots[1]["size"] = stopped.LARGEST + 1
-    with pytest.raises(StepFailed, match=r"8\.0 GiB"):
-        stopped.save(boxes.Box(Path()), ground, SERVER, "")
-    assert ground.ledger.open[0].kind == "image"
-
-
-def test_a_server_on_a_volume_is_left_alone(ground, snapshots):
-    with pytest.raises(StepFailed, match="root disk is a volume"):
-        stopped.save(boxes.Box(Path()), ground, replace(SERVER, raw={"image": ""}), "")
-    assert snapshots[0] == []
-
-
-def test_who_may_not_mount_stops_nothing(ground, snapshots, monkeypatch):
-    def require():
-        raise UsageError("looking inside an image needs root")
-
-    monkeypatch.setattr(stopped.disk, "require", require)
-    with pytest.raises(UsageError, match="needs root"):
-        stopped.save(boxes.Box(Path()), ground, SERVER, "")
-    assert snapshots[0] == []

@@ -1,20 +1,19 @@
-"""The build without building: phases from output, failures as sentences, cache, host packages, nothing left behind."""
+"""The build without building: phases from output, failures as sentences, host packages, nothing left behind."""
 
 import dataclasses
-import io
-import json
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from imagecheck import build, definition, hostcmd, mirror, occupied, schema
-from imagecheck.build import archive, cleanup, dib, elements, host, layers, output
+from imagecheck import build, hostcmd, mirror, occupied, schema
+from imagecheck.build import cleanup, dib, elements, host, layers, output
 from imagecheck.errors import StepFailed, UsageError
-from imagecheck.imagefile import ImageFile
+
+pytest_plugins = ["build_fixtures"]
+pytestmark = pytest.mark.usefixtures("build_home")
 
 
 class Clock:
@@ -23,19 +22,6 @@ class Clock:
     def __call__(self):
         self.now += 1.0
         return self.now
-
-
-@pytest.fixture
-def known():
-    return definition.load("mariadb-debian")
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("IMAGECHECK_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(mirror, "archive", lambda _: "http://127.0.0.1:9/debian")
-    archive._state.cache_clear()
-    return tmp_path / "home"
 
 
 # ---- output
@@ -88,117 +74,6 @@ def test_every_phase_of_diskimage_builder_has_a_title():
 # ---- running it, with a stand-in for disk-image-create
 
 
-@pytest.fixture
-def fake(monkeypatch):
-    def script(text):
-        def command(layer, out):
-            return ["/bin/bash", "-c", text, layer.kind, str(out), layer.kind]
-
-        monkeypatch.setattr(dib, "command", command)
-        monkeypatch.setattr(host, "require_root", lambda: None)
-        monkeypatch.setattr(host, "ensure", lambda _: None)
-
-    return script
-
-
-GOOD = """
-echo 'dib-run-parts Running /x/install.d/01-package-installs'
-echo 'dib-run-parts 01-package-installs completed'
-if [ $2 = tar ]; then echo guest > $1.tar; else qemu-img create -q -f qcow2 $1.qcow2 1M; fi
-guest=${DIB_GUEST_LAYER:-/dev/null}
-[ ! -p "$guest" ] || read -r guest < "$guest"
-echo "$2 on $(cat "$guest")" >> $IMAGECHECK_HOME/count
-"""
-BOTH = "tar on \nqcow2 on guest\n"
-needs_qemu = pytest.mark.skipif(hostcmd.which("qemu-img") is None, reason="qemu-img is not installed (qemu-utils)")
-
-
-@needs_qemu
-def test_an_unchanged_definition_is_built_once(fake, known, home):
-    fake(GOOD)
-    first = build.build(known)
-    assert build.build(known) == first
-    assert (home / "count").read_text() == BOTH
-    assert first.manifest["phases"]["install"] >= 0
-    assert first.manifest["sha256"] == first.sha256
-    assert set(first.manifest["elements"]) == {name for layer in layers.layers(known) for name in layer.resolved}
-    assert [layer["title"] for layer in first.manifest["layers"]] == ["guest", "disk and database"]
-    assert sorted(file.name for file in first.path.parent.iterdir()) == ["build.log", "image.qcow2", "manifest.json"]
-
-
-@needs_qemu
-def test_rebuild_builds_again_and_replaces_the_image(fake, known, home):
-    fake(GOOD)
-    before = build.build(known)
-    after = build.build(known, rebuild=True)
-    assert (home / "count").read_text() == BOTH + BOTH
-    assert after.path == before.path
-
-
-@needs_qemu
-def test_two_builds_of_one_definition_at_once_build_it_once_and_both_get_it(fake, known, home):
-    fake(GOOD + "sleep 0.5")
-    with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(lambda _: build.build(known), range(2))
-    assert first == second
-    assert (home / "count").read_text() == BOTH
-
-
-def database(known, **changes):
-    return dataclasses.replace(known, datastore=dataclasses.replace(known.datastore, **changes))
-
-
-@needs_qemu
-def test_a_change_in_the_database_layer_takes_the_kept_guest(fake, known, home):
-    fake(GOOD)
-    build.build(known)
-    build.build(database(known, container="mariadb:11.9"))
-    assert (home / "count").read_text() == BOTH + "qcow2 on guest\n"
-
-
-@needs_qemu
-def test_only_the_newest_guests_and_images_of_a_name_are_kept(fake, known, home):
-    fake(GOOD)
-    for number in range(4):
-        environment = {**known.environment, "DIB_NUMBER": str(number)}
-        newest = build.build(dataclasses.replace(known, environment=environment))
-    assert len(list((home / "images").glob("guest-debian-trixie-*"))) == 2
-    kept = list((home / "images").glob("mariadb-debian-*/image.qcow2"))
-    assert len(kept) == 2
-    assert newest.path in kept
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"container": "mariadb:12"},
-        {"carried": "pulled"},
-        {"environment": {"A": "1"}},
-        {"elements": ("docker-preload",)},
-    ],
-)
-def test_what_decides_the_database_layer_changes_the_images_key_alone(known, change):
-    before, after = build.recipe(known), build.recipe(database(known, **change))
-    assert before.keys[0] == after.keys[0]
-    assert before.key != after.key
-
-
-def test_a_new_state_of_the_archive_is_another_image(known, monkeypatch):
-    before = build.recipe(known)
-    monkeypatch.setattr(archive, "state", lambda *_: {"trixie": "a newer one"})
-    assert build.recipe(known).keys[0] != before.keys[0]
-
-
-def test_an_archive_that_does_not_answer_keeps_the_state_it_had(known, home, monkeypatch):
-    (home / "images").mkdir(parents=True)
-
-    with monkeypatch.context() as answering:
-        answering.setattr(archive.urllib.request, "urlopen", lambda *_, **__: io.BytesIO(b"InRelease"))
-        first = build.recipe(known).archives
-    archive._state.cache_clear()
-    assert build.recipe(known).archives == first != {"trixie": ""}
-
-
 def test_a_system_without_a_known_archive_is_not_built_and_says_so(known, monkeypatch):
     monkeypatch.undo()
     monkeypatch.delenv("IMAGECHECK_UBUNTU_MIRROR", raising=False)
@@ -208,41 +83,7 @@ def test_a_system_without_a_known_archive_is_not_built_and_says_so(known, monkey
         build.build(ubuntu)
 
 
-@needs_qemu
-@pytest.mark.parametrize(
-    "change",
-    [{"release": "sid"}, {"environment": {}}, {"login": "ada"}, {"elements": ("debian-minimal", "docker-debian")}],
-)
-def test_a_changed_definition_is_another_image(fake, known, change):
-    fake(GOOD)
-    build.build(known)
-    other = dataclasses.replace(known, **change)
-    assert build.recipe(other).key != build.recipe(known).key
-    assert build.cached(other) is None
-
-
-def test_words_that_do_not_change_the_image_keep_its_key(known):
-    other = dataclasses.replace(known, description="other words", needs=dataclasses.replace(known.needs, vcpus=4))
-    assert build.recipe(other).key == build.recipe(known).key
-
-
-@needs_qemu
-def test_an_image_that_was_cut_off_is_not_taken_from_the_cache(fake, known):
-    fake(GOOD)
-    made = build.build(known)
-    os.truncate(made.path, 100)
-    assert build.cached(known) is None
-
-
-def test_a_manifest_that_is_no_json_is_not_taken_from_the_cache(known, home):
-    folder = home / "images" / f"{known.name}-{build.recipe(known).key}"
-    folder.mkdir(parents=True)
-    (folder / "image.qcow2").write_bytes(b"")
-    (folder / "manifest.json").write_text("{")
-    assert build.cached(known) is None
-
-
-def test_a_failed_build_names_phase_hook_lines_and_remedy_and_leaves_nothing(fake, known, home):
+def test_a_failed_build_names_phase_hook_lines_and_remedy_and_leaves_nothing(fake, known, build_home):
     fake("""
     echo 'dib-run-parts Running /x/install.d/01-package-installs'
     echo 'E: Unable to locate package trove-guestagnet'
@@ -256,7 +97,7 @@ def test_a_failed_build_names_phase_hook_lines_and_remedy_and_leaves_nothing(fak
     )
     assert failed.value.seen == "E: Unable to locate package trove-guestagnet"
     assert "package-installs.yaml" in failed.value.remedy
-    left = {path.name for path in (home / "images").iterdir()}
+    left = {path.name for path in (build_home / "images").iterdir()}
     assert left == {"cache", ".lock", "mariadb-debian.log"}
 
 
@@ -266,7 +107,7 @@ def test_a_build_without_an_image_is_a_failure(fake, known):
         build.build(known)
 
 
-def test_ctrl_c_ends_the_build_and_what_it_started(fake, known, home, monkeypatch):
+def test_ctrl_c_ends_the_build_and_what_it_started(fake, known, build_home, monkeypatch):
     fake("sleep 1000 & echo $! > $IMAGECHECK_HOME/child-$2; echo 'dib-run-parts Running /x/install.d/1'; wait")
 
     def interrupt(*_):
@@ -275,15 +116,15 @@ def test_ctrl_c_ends_the_build_and_what_it_started(fake, known, home, monkeypatc
     monkeypatch.setattr(output.Progress, "line", interrupt)
     with pytest.raises(KeyboardInterrupt):
         build.build(known)
-    for note in home.glob("child-*"):
+    for note in build_home.glob("child-*"):
         child = int(note.read_text())
         assert not Path(f"/proc/{child}").exists() or Path(f"/proc/{child}/stat").read_text().split()[2] == "Z"
-    assert (home / "child-tar").exists()
-    assert not list((home / "images").glob(".work-*"))
+    assert (build_home / "child-tar").exists()
+    assert not list((build_home / "images").glob(".work-*"))
 
 
-def test_the_leftovers_of_a_killed_build_are_removed_by_the_next(fake, known, home):
-    stale = home / "images" / ".work-dead"
+def test_the_leftovers_of_a_killed_build_are_removed_by_the_next(fake, known, build_home):
+    stale = build_home / "images" / ".work-dead"
     stale.mkdir(parents=True)
     (stale / "half-an-image").write_text("x")
     sleeper = subprocess.Popen(["sleep", "1000"], cwd=stale)
@@ -294,11 +135,11 @@ def test_the_leftovers_of_a_killed_build_are_removed_by_the_next(fake, known, ho
     assert sleeper.wait(timeout=5) == -9
 
 
-def test_secrets_do_not_reach_the_log(fake, known, home):
+def test_secrets_do_not_reach_the_log(fake, known, build_home):
     fake("echo 'transport_url = rabbit://trove:hunter22@broker'; exit 1")
     with pytest.raises(StepFailed) as failed:
         build.build(known)
-    assert "hunter22" not in (home / "images" / "mariadb-debian.log").read_text()
+    assert "hunter22" not in (build_home / "images" / "mariadb-debian.log").read_text()
     assert "hunter22" not in str(failed.value)
 
 
@@ -405,16 +246,6 @@ def test_what_is_bound_into_the_work_folder_survives_its_removal(tmp_path):
     cleanup.sweep(work)
     assert (precious / "file").read_text() == "keep"
     assert not work.exists()
-
-
-def test_the_manifest_can_be_read_back(fake, known):
-    if hostcmd.which("qemu-img") is None:
-        pytest.skip("qemu-img is not installed (qemu-utils)")
-    fake(GOOD)
-    made = build.build(known)
-    told = json.loads((made.path.parent / "manifest.json").read_text())
-    assert made == ImageFile(made.path, "qcow2", told["virtual_size"], told["size"], told["sha256"], told)
-    assert "127.0.0.1" not in json.dumps(told)  # the mirror is no part of what the image is
 
 
 def test_networkx_is_loaded_only_when_a_graph_is_made():

@@ -175,7 +175,8 @@ def test_pytest_with_an_image_shows_none_anywhere(tmp_path):
     )
     word = WORDS["application"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(tmp_path),
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest",
+         "-c", os.devnull, "--rootdir", str(tmp_path),
          "--image", "mariadb-debian", "--stage", "disk", "-l", "-rA",
          "--junit-xml=junit.xml", "--log-file=pytest.log", "checks"],
         cwd=tmp_path, capture_output=True, timeout=120,

@@ -15,7 +15,7 @@ from imagecheck.causes.scan import compiled
 EXCERPTS = fixtures.excerpts()
 FACTS = fixtures.FACTS
 ROWS = {row.id: row for row in TABLE}
-UNPROVEN = 60  # rows that no real boot has proven yet: lower this with every one that is
+UNPROVEN = 53  # rows that no real boot has proven yet: lower this with every one that is
 SOON = 100.0  # seconds: longer than any grace
 
 

@@ -8,7 +8,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from imagecheck.causes import PLACES, TABLE, Evidence, Facts, Watch, verdict
@@ -35,7 +35,6 @@ def pieces(text, cuts):
 # ---- pieces
 
 
-@settings(deadline=None, max_examples=150)
 @given(WILD, st.lists(st.integers(min_value=0), max_size=12))
 def test_how_a_console_is_cut_into_pieces_does_not_change_the_verdict(text, cuts):
     whole, cut = Watch(), Watch()
@@ -47,7 +46,6 @@ def test_how_a_console_is_cut_into_pieces_does_not_change_the_verdict(text, cuts
     assert cut.so_far(LATER) == whole.so_far(LATER)
 
 
-@settings(deadline=None, max_examples=150)
 @given(st.binary(max_size=300), st.lists(st.integers(min_value=0), max_size=8))
 def test_any_bytes_cut_anywhere_give_the_same_lines(raw, cuts):
     whole, cut = Lines(), Lines()
@@ -57,7 +55,6 @@ def test_any_bytes_cut_anywhere_give_the_same_lines(raw, cuts):
     assert cut.partial == whole.partial
 
 
-@settings(deadline=None, max_examples=100)
 @given(st.binary(max_size=400), st.sampled_from(["console", "agent", "journal", "container", "nova"]))
 def test_wild_text_never_raises(raw, place):
     watch = Watch()
@@ -67,7 +64,6 @@ def test_wild_text_never_raises(raw, place):
     verdict(Evidence({place: (raw.decode("utf-8", "surrogateescape"),)}))
 
 
-@settings(deadline=None, max_examples=100)
 @given(WILD, st.lists(st.integers(min_value=0), max_size=8))
 def test_a_console_that_is_read_again_from_its_beginning_counts_once(text, cuts):
     once, again = Watch(), Watch()

@@ -152,6 +152,20 @@ def test_a_datastore_version_that_is_gone_already_is_no_failure(cloud, made):
     assert cleanup.clean(cloud, ledger) == []
 
 
+def test_a_datastore_that_two_runs_share_goes_with_the_last_of_them(cloud, made):
+    """Neither can remove it while the other has a version of it."""
+    (one, first), (two, second) = made(time.time()), made(time.time())
+    for run, ledger in ((one, first), (two, second)):
+        (image,) = [entry.id for entry in ledger.open if entry.kind == "image"]
+        datastore.register(
+            cloud, ledger, datastore=f"{one}-store", name=run, number="1", manager="mariadb", image=image
+        )
+    assert cleanup.clean(cloud, first) == []
+    assert f"{one}-store" in datastore.datastores(cloud)
+    assert cleanup.clean(cloud, second) == []
+    assert f"{one}-store" not in datastore.datastores(cloud)
+
+
 def test_a_server_is_found_by_its_metadata_and_takes_another_end(cloud, made):
     """Boots a megabyte without a system in it."""
     run, ledger = made(time.time())

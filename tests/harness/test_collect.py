@@ -49,6 +49,15 @@ def test_cloud_init_ends_for_the_agent_with_the_last_stage_before_it():
     assert (found["cloudinit_done"], found["agent_started"]) == (20.5, 30.0)
 
 
+def test_cloud_init_ends_with_its_files_for_an_agent_that_started_before_them():
+    stages = {
+        "v1": {"init": {"finished": 35.5}, "modules-config": {"finished": 38.0}, "modules-final": {"finished": 60}}
+    }
+    early = facts(stages=stages, log={"agent_imported": EPOCH + 40.0})
+    found = {event.name: event.earliest - EPOCH for event in of_guest(early, agent_unit="trove-guestagent.service")}
+    assert (found["agent_started"], found["cloudinit_done"], found["agent_imported"]) == (30.0, 35.5, 40.0)
+
+
 def test_what_did_not_happen_is_no_event():
     silent = facts(manager={}, units={}, stages={}, prepare_start=0.0, prepare_end=0.0, container={})
     assert [event.name for event in of_guest(silent, agent_unit="x")] == ["kernel_started"]

@@ -138,6 +138,28 @@ def test_an_agent_that_may_start_before_injection_is_found(tree, agent, writer, 
     assert inside.after_injection(tree, inside.unit(tree, "agent.service")) == found
 
 
+GATE = "[Unit]\nAfter={after}\n[Service]\nExecStart=/usr/bin/touch /run/injected\n"
+
+
+@pytest.mark.parametrize(
+    ("gate", "program", "found"),
+    [
+        (GATE.format(after="cloud-init-network.service"), 'wait("/run/injected")', "cloud-init-network.service"),
+        (GATE.format(after="network.target"), 'wait("/run/injected")', ""),
+        (GATE.format(after="cloud-init-network.service"), 'wait("/run/other")', ""),
+        ("", 'wait("/run/injected")', ""),
+    ],
+)
+def test_an_agent_that_starts_early_has_to_wait_for_what_comes_after_injection(tree, gate, program, found):
+    put(tree, "/usr/lib/systemd/system/cloud-init-network.service", "[Unit]\n")
+    unit = "[Unit]\nDefaultDependencies=no\nWants=gate.service\n[Service]\nExecStart=/usr/local/bin/agent --now\n"
+    put(tree, "/etc/systemd/system/agent.service", unit)
+    put(tree, "/usr/local/bin/agent", program)
+    if gate:
+        put(tree, "/etc/systemd/system/gate.service", gate)
+    assert inside.after_injection(tree, inside.unit(tree, "agent.service")) == found
+
+
 @pytest.mark.parametrize(("span", "value"), [("", 0.1), ("5", 5), ("500ms", 0.5), ("1min 5s", 65), ("2 min", 120)])
 def test_time_spans_are_read_as_systemd_does(span, value):
     assert inside.seconds(span) == pytest.approx(value)

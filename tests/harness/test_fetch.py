@@ -72,6 +72,8 @@ def test_a_signed_url_is_shown_without_its_signature():
 @example("http://[", SUM)
 @example("http://\uff0f.x/", SUM)
 @example("//host:a/", "")
+@example("http://\x80", "")
+@example("https://host/\u202e\xa0", SUM)
 def test_wild_text_is_a_source_or_one_sentence(text, digest):
     try:
         found = parse(text, digest)

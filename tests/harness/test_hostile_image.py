@@ -83,7 +83,7 @@ PIECES = st.sampled_from([
 WILD = st.one_of(st.lists(PIECES, max_size=12).map("".join), st.binary(max_size=60))
 
 
-@settings(max_examples=150, deadline=5000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=5000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.sampled_from(FILES), WILD, max_size=8))
 def test_no_file_of_an_image_breaks_a_reader(tmp_path_factory, files):
     root = tmp_path_factory.mktemp("root")

@@ -54,6 +54,12 @@ def test_no_page_is_wider_than_its_window(browser, show, name, width):
     assert browser.run("document.documentElement.scrollWidth") <= width
 
 
+def test_a_narrow_window_does_not_break_a_series_name_into_letters(browser, show):
+    browser.look(400)
+    show(*PAGES["against"])
+    assert browser.run("document.querySelector('.scroll th[scope=row]').getBoundingClientRect().width") >= 100
+
+
 # Every piece of text against the nearest background that is not transparent, as WCAG 2.2, 1.4.3 reckons it.
 _CONTRAST = """(() => {
   const light = c => { const v = c.map(x => x / 255).map(x => x <= .04045 ? x / 12.92 : ((x + .055) / 1.055) ** 2.4);

@@ -105,7 +105,7 @@ def test_a_cut_off_image_is_one_sentence(tmp_path, qcow2):
         inspect(cut)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(head=st.binary(max_size=600))
 def test_any_header_is_read_or_refused_in_one_sentence(tmp_path, head):
     file = tmp_path / "any"

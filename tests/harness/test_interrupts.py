@@ -1,6 +1,9 @@
 """Ctrl-C, SIGTERM and SIGHUP in two steps, sent to a real pytest. Its cloud is a stand-in that removes only when it is
-told to: a real one does not wait for a test to send the second signal."""
+told to: a real one does not wait for a test to send the second signal.
 
+Each pytest is a process of its own, forked from one interpreter that has loaded all it needs: loading takes seconds."""
+
+import json
 import os
 import signal
 import subprocess
@@ -46,19 +49,73 @@ def test_it(imagecheck_road):
 """
 
 
+NURSERY = """
+import json, os, signal, sys
+import pytest, imagecheck.session
+from imagecheck.cloud import cleanup
+
+def begin(folder, deaf_to, arguments):
+    pid = os.fork()
+    if pid:
+        return pid
+    os.chdir(folder)
+    out = os.open("out.txt", os.O_WRONLY | os.O_CREAT)
+    for number in 1, 2:
+        os.dup2(out, number)
+    for number in deaf_to:
+        signal.signal(number, signal.SIG_IGN)
+    os.environ["IMAGECHECK_HOME"] = os.path.join(folder, "home")
+    sys.exit(pytest.main(arguments))
+
+def code(pid):
+    ended, status = os.waitpid(pid, os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if ended else None
+
+for line in sys.stdin:
+    verb, *what = json.loads(line)
+    print(json.dumps({"begin": begin, "code": code}[verb](*what)), flush=True)
+"""
+
+
+class Nursery:
+    """An interpreter in which everything is loaded, from which pytests are forked."""
+
+    def __init__(self):
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", NURSERY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+
+    def asks(self, *what):
+        print(json.dumps(what), file=self.process.stdin, flush=True)
+        return json.loads(self.process.stdout.readline())
+
+    def ends(self):
+        self.process.stdin.close()
+        assert self.process.wait(timeout=60) == 0
+        self.process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def nursery():
+    one = Nursery()
+    yield one
+    one.ends()
+
+
 class Toy:
     """A pytest under way in ``folder``."""
 
-    def __init__(self, folder, seconds, **more):
+    def __init__(self, nursery, folder, seconds=60, deaf_to=()):
         self.folder = folder
+        self.nursery = nursery
+        self.code = None
         (folder / "conftest.py").write_text(CONFTEST)
         (folder / "test_toy.py").write_text(CHECK.format(seconds=seconds))
         (folder / "small.raw").write_bytes(bytes(510) + b"\x55\xaa" + bytes(2**20 - 512))
-        argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--image", "./small.raw", "--datastore",
-                "mariadb:11.8", "test_toy.py"]  # fmt: skip
-        environment = os.environ | {"IMAGECHECK_HOME": str(folder / "home"), "PYTHONPATH": str(ROOT)}
-        self.out = (folder / "out.txt").open("w")
-        self.process = subprocess.Popen(argv, stdout=self.out, stderr=self.out, cwd=folder, env=environment, **more)
+        arguments = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest", "--image", "./small.raw", "--datastore",
+                     "mariadb:11.8", "test_toy.py"]  # fmt: skip
+        self.pid = nursery.asks("begin", str(folder), list(deaf_to), arguments)
 
     @property
     def said(self):
@@ -67,13 +124,20 @@ class Toy:
     def reaches(self, file):
         deadline = time.monotonic() + 120
         while not (self.folder / file).exists():
-            assert self.process.poll() is None, self.said
+            assert self.goes_on, self.said
             assert time.monotonic() < deadline, self.said
             time.sleep(0.02)
         return self
 
+    @property
+    def goes_on(self):
+        if self.code is None:
+            self.code = self.nursery.asks("code", self.pid)
+        return self.code is None
+
     def sends(self, number):
-        self.process.send_signal(number)
+        assert self.goes_on, self.said
+        os.kill(self.pid, number)
         return self
 
     def may_remove(self):
@@ -81,25 +145,28 @@ class Toy:
         return self
 
     def ends(self):
-        return self.process.wait(timeout=120)
+        deadline = time.monotonic() + 120
+        while self.goes_on:
+            assert time.monotonic() < deadline, self.said
+            time.sleep(0.02)
+        return self.code
 
     def open(self):
         return [str(one) for ledger in ledgers.everyone(self.folder / "home/ledger")[0] for one in ledger.open]
 
 
 @pytest.fixture
-def toy(tmp_path):
+def toy(nursery, tmp_path):
     started = []
 
-    def start(seconds=60, **more):
-        started.append(Toy(tmp_path, seconds, **more))
+    def start(**more):
+        started.append(Toy(nursery, tmp_path, **more))
         return started[-1]
 
     yield start
     for one in started:
-        one.process.kill()
-        one.process.wait()
-        one.out.close()
+        if one.goes_on:
+            one.sends(signal.SIGKILL).ends()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -125,7 +192,7 @@ def test_the_second_says_what_is_left_and_ends_at_once(toy):
 def test_one_that_comes_while_all_is_removed_anyway_does_not_break_that_off(toy):
     one = toy(seconds=0).reaches("removing").sends(signal.SIGINT)
     while "interrupted (SIGINT)" not in one.said:
-        assert one.process.poll() is None
+        assert one.goes_on, one.said
         time.sleep(0.02)
     assert one.may_remove().ends() == pytest.ExitCode.OK
     assert "made 1, removed 1, left 0" in one.said
@@ -133,7 +200,7 @@ def test_one_that_comes_while_all_is_removed_anyway_does_not_break_that_off(toy)
 
 
 def test_nohup_keeps_its_promise(toy):
-    one = toy(seconds=1, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    one = toy(seconds=1, deaf_to=[signal.SIGHUP])
     one.reaches("working").sends(signal.SIGHUP).may_remove()
     assert one.ends() == pytest.ExitCode.OK
     assert "interrupted" not in one.said

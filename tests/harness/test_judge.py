@@ -8,9 +8,8 @@ import math
 import random
 from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from imagecheck import cli, compare
@@ -154,7 +153,6 @@ wild = st.builds(
 
 
 @given(st.lists(wild, max_size=12), st.lists(wild, max_size=12))
-@settings(max_examples=200)
 def test_any_samples_get_a_verdict_that_can_be_shown(a, b):
     found = judge.compare(a, b)
     assert found.verdict in compare.EXIT
@@ -167,7 +165,6 @@ def test_any_samples_get_a_verdict_that_can_be_shown(a, b):
 
 
 @given(st.binary(max_size=300) | st.text().map(lambda text: text.encode("utf-8", "surrogatepass")))
-@settings(max_examples=200)
 def test_whatever_a_file_holds_it_is_samples_or_one_sentence(tmp_path_factory, content):
     file = tmp_path_factory.mktemp("wild") / "a.jsonl"
     file.write_bytes(content + b"\n")
@@ -184,7 +181,6 @@ JSON = st.recursive(
 
 
 @given(st.sampled_from([one.name for one in dataclasses.fields(Sample)]), JSON)
-@settings(max_examples=300)
 def test_any_value_of_any_key_is_read_or_one_sentence(tmp_path_factory, key, value):
     table = json.loads(sample.line(series("a", 1)[0]))
     file = tmp_path_factory.mktemp("wild") / "a.jsonl"
@@ -325,6 +321,8 @@ def test_identical_images_are_called_slower_in_at_most_one_of_a_hundred_gates(mo
 
 def test_a_launch_that_takes_ten_percent_longer_is_found():
     errors = bench()
+    import numpy as np
+
     dice = np.random.default_rng(1)
     times, uncertainty = errors.drawn(errors.jitter, dice, 0.02, 20, 10, 0.10)
     assert {errors.real(one, uncertainty) for one in times} == {"REGRESSED"}

@@ -13,10 +13,11 @@ from imagecheck.cloud.collection import Collected, collect_garbage
 from imagecheck.cloud.garbage import Found
 from imagecheck.cloud.ledger import Ledger
 from imagecheck.errors import StepFailed
-from imagecheck.kept import Keep, end
+from imagecheck.kept import Keep, Memory, end, recall
 from imagecheck.site import Site
 
 RUN = marks.new_run(time.time())
+MEMORY = Memory("an-image", "ab" * 32, "mariadb:11.8", ("--image", "an image.qcow2", "--cloud", "prod"), "s3cret-word")
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +70,7 @@ def dies(ledger):
     [("never", True, False), ("on-failure", False, False), ("on-failure", True, True), ("always", False, True)],
 )
 def test_when_a_run_is_kept(ground, removed, when, failed, holds):
-    done = end("an-image", ground, Keep(when), failed=failed)
+    done = end(MEMORY, ground, Keep(when), failed=failed)
     assert done.left == []
     assert (removed == []) == holds
     assert ground.ledger.path.exists() == holds
@@ -78,17 +79,26 @@ def test_when_a_run_is_kept(ground, removed, when, failed, holds):
 
 
 def test_what_is_kept_comes_with_the_ways_in_and_out(ground, removed, home):
-    done = end("an-image", ground, Keep("always", 3600), failed=False)
+    done = end(MEMORY, ground, Keep("always", 3600), failed=False)
     folder = home / "kept" / RUN
     text = "\n".join(done.lines)
     for key in ("key", "trove_key"):
         assert f"ssh -i {folder}/{key} -o StrictHostKeyChecking=no" in text
     assert text.count("-o UserKnownHostsFile=/dev/null -J me@bastion debian@10.0.0.7") == 2
+    assert f"go on     pytest --image 'an image.qcow2' --cloud prod --attach {RUN}\n" in text
     assert f"imagecheck gc --run {RUN}" in text
+    assert MEMORY.password not in text
+    assert recall(folder) == MEMORY
     assert (folder / "key").read_text() == "private id_ed25519"
     assert (folder / "trove_key").read_text() == "private site_key"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert {stat.S_IMODE(one.stat().st_mode) for one in folder.iterdir()} == {0o600}
+
+
+def test_where_no_instance_is_kept_the_command_stops_before_it(ground, removed):
+    ground.ledger.removed(next(one for one in ground.ledger.open if one.kind == "instance"))
+    text = "\n".join(end(MEMORY, ground, Keep("always"), failed=False).lines)
+    assert f"--cloud prod --stage boot --attach {RUN}" in text
 
 
 def test_a_server_that_cannot_be_shown_is_kept_and_that_is_said(ground, removed, monkeypatch):
@@ -96,7 +106,7 @@ def test_a_server_that_cannot_be_shown_is_kept_and_that_is_said(ground, removed,
         raise StepFailed("Nova server", "the cloud refused")
 
     monkeypatch.setattr(nova, "show", gone)
-    text = "\n".join(end("an-image", ground, Keep("always"), failed=False).lines)
+    text = "\n".join(end(MEMORY, ground, Keep("always"), failed=False).lines)
     assert "no way into the server server-id is known: Nova server: the cloud refused" in text
     assert ground.ledger.kept > time.time()
 
@@ -104,14 +114,14 @@ def test_a_server_that_cannot_be_shown_is_kept_and_that_is_said(ground, removed,
 def test_what_cannot_be_kept_is_removed(ground, removed, home):
     home.mkdir(exist_ok=True)
     (home / "kept").write_text("a file in the way")
-    assert end("an-image", ground, Keep("always"), failed=False).lines == []
+    assert end(MEMORY, ground, Keep("always"), failed=False).lines == []
     assert {"server", "instance", "image", "keypair"} <= set(removed)
 
 
 def test_nothing_is_kept_where_there_is_nothing_to_log_in_to(ground, removed):
     for one in [one for one in ground.ledger.open if one.kind in ("server", "instance")]:
         ground.ledger.removed(one)
-    assert end("an-image", ground, Keep("always"), failed=True).lines == []
+    assert end(MEMORY, ground, Keep("always"), failed=True).lines == []
     assert removed == ["image", "keypair"]
 
 
@@ -120,7 +130,7 @@ def test_what_is_kept_for_longer_than_others_would_wait_says_so_itself(ground, r
     for kind in (nova, glance):
         monkeypatch.setattr(kind, "mark", lambda _cloud, id, key, value: told.append((id, key, marks.moment(value))))
     monkeypatch.setattr(kept.time, "time", lambda: 1_900_000_000.0)
-    end("an-image", ground, Keep("always", marks.TTL * 2), failed=True)
+    end(MEMORY, ground, Keep("always", marks.TTL * 2), failed=True)
     until = 1_900_000_000.0 + marks.TTL * 2
     assert sorted(told) == [("image-id", marks.UNTIL, until), ("server-id", marks.UNTIL, until)]
 
@@ -134,7 +144,7 @@ def connected(monkeypatch):
 
 
 def test_gc_takes_what_was_kept_after_its_time_or_when_it_is_named(ground, removed, home, connected, monkeypatch):
-    end("an-image", ground, Keep("always", 3600), failed=False)
+    end(MEMORY, ground, Keep("always", 3600), failed=False)
     dies(ground.ledger)
     done = collect_garbage()
     assert (done.gone, done.left, removed) == (0, [], [])
@@ -148,7 +158,7 @@ def test_gc_takes_what_was_kept_after_its_time_or_when_it_is_named(ground, remov
 
 
 def test_gc_takes_what_was_kept_when_its_time_is_over(ground, removed, connected, monkeypatch):
-    end("an-image", ground, Keep("always", 3600), failed=False)
+    end(MEMORY, ground, Keep("always", 3600), failed=False)
     dies(ground.ledger)
     later = time.time() + 3601
     monkeypatch.setattr(collection.time, "time", lambda: later)
@@ -162,7 +172,7 @@ def test_gc_leaves_a_living_run_alone_even_when_it_is_named(ground, removed, con
 
 
 def test_the_keys_go_even_when_the_cloud_is_gone(ground, home, monkeypatch):
-    end("an-image", ground, Keep("always"), failed=False)
+    end(MEMORY, ground, Keep("always"), failed=False)
     dies(ground.ledger)
 
     def connect(_):

@@ -232,7 +232,7 @@ WILD = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(files=st.dictionaries(st.sampled_from(FILES), WILD, max_size=len(FILES)))
 def test_wild_files_never_raise_and_what_comes_out_is_json_and_a_valid_sbom(tmp_path_factory, files):
     place = tmp_path_factory.mktemp("wild")

@@ -7,32 +7,38 @@ from types import SimpleNamespace
 import pytest
 
 from imagecheck.cloud import many, nova
-from imagecheck.cloud.connection import Hiccup
+from imagecheck.cloud.connection import Hiccup, Missing
 from imagecheck.cloud.ledger import Entry
 from imagecheck.errors import StepFailed
 
 
 @pytest.fixture
 def cloud(monkeypatch):
-    """Servers by id -> status; ``lists`` counts the requests, ``slow`` is how long one takes."""
-    one = SimpleNamespace(servers={}, lists=0, slow=0.0, deleted=[], fails=0)
+    """Servers by id -> status; ``lists`` counts the lists, ``slow`` is how long one takes."""
+    one = SimpleNamespace(servers={}, lists=0, slow=0.0, deleted=[], shown=[], fails=0)
 
-    def named(_cloud, prefix):
+    def decided(_cloud, prefix):
         one.lists += 1
         if one.fails:
             one.fails -= 1
             raise Hiccup("busy")
-        shown = dict(one.servers)
+        shown = {id for id, status in one.servers.items() if status in ("ACTIVE", "ERROR")}
         time.sleep(one.slow)
-        return {id: nova.Server(id, f"{prefix}-{id}", "p", status, {}, True, {}, fault="no valid host")
-                for id, status in shown.items()}  # fmt: skip
+        return shown
+
+    def show(_cloud, id):
+        one.shown.append(id)
+        if id not in one.servers:
+            raise Missing("gone")
+        return nova.Server(id, f"run-{id}", "p", one.servers[id], {}, True, {}, fault="no valid host")
 
     def delete_server(id, ignore_missing):
         one.deleted.append(id)
         one.servers.pop(id, None)
 
     one.admin = SimpleNamespace(compute=SimpleNamespace(delete_server=delete_server))
-    monkeypatch.setattr(nova, "named", named)
+    monkeypatch.setattr(nova, "decided", decided)
+    monkeypatch.setattr(nova, "show", show)
     monkeypatch.setattr(many, "EVERY", 0.1)
     monkeypatch.setattr(many, "LOOK", 0.02)
     return one
@@ -59,6 +65,7 @@ def test_one_list_serves_all_who_wait(cloud):
     took = time.monotonic() - began
     assert len(seen) == 20
     assert cloud.lists <= took / many.EVERY + 2, "not one for each server"
+    assert sorted(cloud.shown) == sorted(cloud.servers), "and each is looked at once, when it is there"
 
 
 def test_active_lies_between_the_last_list_that_said_no_and_the_first_that_said_yes(cloud):
@@ -79,7 +86,8 @@ def test_a_fault_of_nova_ends_the_wait_in_its_own_words(cloud):
         many.Listing(cloud, "run").wait_active(asked("1"))
 
 
-def test_a_server_that_vanishes_ends_the_wait(cloud):
+def test_a_server_that_vanishes_ends_the_wait(cloud, monkeypatch):
+    monkeypatch.setattr(many, "CLOSER", 0.1)
     with pytest.raises(StepFailed, match="vanished"):
         many.Listing(cloud, "run").wait_active(asked("1"))
 
@@ -93,6 +101,13 @@ def test_a_removed_server_is_waited_for_and_forgotten(cloud):
     cloud.servers = {"1": "ACTIVE"}
     listing, mine, removed = many.Listing(cloud, "run"), asked("1"), []
     listing.wait_active(mine)
-    listing.remove(SimpleNamespace(removed=removed.append), mine)
+    listing.remove(SimpleNamespace(removed=removed.append), mine.entry)
     assert (cloud.deleted, removed) == (["1"], [mine.entry])
     assert listing._watched == {}, "a series of hundreds keeps nothing of those that are gone"
+
+
+def test_a_server_that_never_came_is_removed_when_nova_does_not_know_it_any_more(cloud):
+    cloud.servers, removed = {"1": "BUILD"}, []
+    many.Listing(cloud, "run").remove(SimpleNamespace(removed=removed.append), asked("1").entry)
+    assert (cloud.deleted, len(removed)) == (["1"], 1)
+    assert cloud.shown == ["1"], "no list has it, before or after"

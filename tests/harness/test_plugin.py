@@ -2,7 +2,7 @@
 
 import pytest
 
-from imagecheck import choice, mirror, paths, sandbox
+from imagecheck import choice, held, mirror, paths, sandbox
 from imagecheck.errors import StepFailed
 from imagecheck.run import Road
 
@@ -24,9 +24,8 @@ def run(pytester, tmp_path, monkeypatch):
     monkeypatch.delenv("OS_CLOUD", raising=False)
 
     def start(*arguments, cache=False):
-        # In this process: loading the clients takes seconds. -n needs processes of its own.
-        how = pytester.runpytest_subprocess if "-n" in arguments else pytester.runpytest_inprocess
-        return how(*([] if cache else ["-p", "no:cacheprovider"]), *map(str, arguments))
+        # In this process: loading the clients takes seconds.
+        return pytester.runpytest_inprocess(*([] if cache else ["-p", "no:cacheprovider"]), *map(str, arguments))
 
     return start
 
@@ -105,6 +104,14 @@ def test_image_with_paths_runs_only_those(pytester, run, raw):
             "*--against debain: there is no such*",
         ),
         (["--launches", "2"], "*name one with --image*"),
+        (["--image", "mariadb-debian", "--attach", "x"], "*--attach x: is no kept run, and no id of a kept server*"),
+        (["--attach", "x"], "*--attach x: goes on with the run of one image: name that one with --image*"),
+        (
+            ["--image", "mariadb-debian", "--image", "mysql-debian", "--attach", "x"],
+            "*goes on with the run of one image*",
+        ),
+        (["--image", "mariadb-debian", "--attach", "x", "--launches", "2"], "*leave --launches out*"),
+        (["--image", "mariadb-debian", "--attach", "x", "-n", "2"], "*--attach goes on with one run: leave -n out*"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_4(pytester, run, arguments, sentence):
@@ -213,13 +220,49 @@ def test_one_worker_walks_the_whole_road_of_an_image(pytester, run, raw, tmp_pat
         """
     )
     done = run("--image", raw, "--image", other, "--datastore", "mariadb:11.8", "--stage", "disk", "-n", "2",
-               "--junitxml=j.xml", "test_one_worker_walks_the_whole_road_of_an_image.py")  # fmt: skip
+               "-p", "no:hypothesispytest", "--junitxml=j.xml",
+               "test_one_worker_walks_the_whole_road_of_an_image.py")  # fmt: skip
     done.assert_outcomes(passed=8)
     for name in ("small", "other"):
         assert len(set((pytester.path / f"{name}.txt").read_text().split())) == 1
         done.stdout.fnmatch_lines([f"*imagecheck {name}*"])
         assert (pytester.path / "report" / name / "report.json").exists()
     assert 'name="small.image"' in (pytester.path / "j.xml").read_text()
+
+
+def test_a_report_that_another_run_is_writing_is_told_before_anything_is_done(pytester, run, raw):
+    pytester.makepyfile("def test_it(image_file): pass")
+    words = ["--image", raw, "--datastore", "mariadb:11.8", "--stage", "disk"]
+    words += ["test_a_report_that_another_run_is_writing_is_told_before_anything_is_done.py"]
+    with held.alone(pytester.path / "report" / "small", "another"):
+        for more in ([], ["-n", "2"]):
+            done = run(*words, *more)
+            assert done.ret == pytest.ExitCode.USAGE_ERROR
+            said = "*report/small: another run writes there at this moment: give another folder with --report*"
+            done.stderr.fnmatch_lines([said])
+        run(*words, "--report", "elsewhere").assert_outcomes(passed=1)
+    run(*words).assert_outcomes(passed=1)
+
+
+def test_what_an_image_made_goes_before_the_next_one_begins(pytester, run, raw, tmp_path, monkeypatch):
+    other = tmp_path / "other.raw"
+    other.write_bytes(raw.read_bytes())
+    closed = []
+    monkeypatch.setattr(Road, "close", lambda road: closed.append(road.choice.name) or [])
+    monkeypatch.setattr(choice, "closed_so_far", closed, raising=False)
+    pytester.makepyfile(
+        """
+        import pytest
+        from imagecheck import choice
+        @pytest.mark.parametrize("number", range(2))
+        def test_it(imagecheck_road, number):
+            assert choice.closed_so_far == {"small": [], "other": ["small"]}[imagecheck_road.choice.name]
+        """
+    )
+    done = run("--image", raw, "--image", other, "--datastore", "mariadb:11.8", "--stage", "disk",
+               "test_what_an_image_made_goes_before_the_next_one_begins.py")  # fmt: skip
+    done.assert_outcomes(passed=4)
+    assert closed == ["small", "other"]  # each once
 
 
 def test_lf_runs_what_failed_and_nothing_else(pytester, run, raw):

@@ -95,7 +95,7 @@ def test_only_the_plugin_knows_pytest():
         if (isinstance(node, ast.Import) and any(alias.name.split(".")[0] in PYTEST for alias in node.names))
         or (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in PYTEST)
     }
-    assert knowing <= {"plugin.py"}
+    assert knowing <= {"plugin.py", "fixtures.py"}
 
 
 PYTEST = {"pytest", "_pytest", "xdist"}
@@ -298,6 +298,14 @@ def test_dev_without_a_command_says_how_it_is_used():
     done = subprocess.run([ROOT / "dev"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("usage: ./dev COMMAND")
+
+
+@pytest.mark.skipif(not (ROOT / ".venv/made-at").exists(), reason="needs the .venv of ./dev")
+def test_what_dev_starts_compiles_once():
+    """Containers switch byte code off, and the packages of .venv come without: each start would compile them all."""
+    asked = [ROOT / "dev", "python", "-c", "import sys; print(sys.dont_write_bytecode)"]
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    assert subprocess.run(asked, capture_output=True, text=True, check=True, env=environment).stdout == "False\n"
 
 
 def test_a_wheel_carries_definitions_elements_and_checks(tmp_path):

@@ -148,10 +148,10 @@ def test_ordinary_evidence_stays_as_it_is(line):
     ["a", "-", "token", "password=", "http://a:", "-----BEGIN PRIVATE KEY-----", 'token="', "gAAAA", "token ", "\\"],
 )
 def test_what_a_guest_prints_does_not_take_minutes(unit):
-    text = unit * (500_000 // len(unit))
+    text = unit * (200_000 // len(unit))
     began = time.process_time()
     redact(text)
-    assert time.process_time() - began < 10  # 1 s; with one pattern that is not linear, hours
+    assert time.process_time() - began < 1.6  # 0.1 s; with one pattern that is not linear, minutes
 
 
 def test_very_short_values_are_not_learned():

@@ -8,7 +8,6 @@ import json
 import tarfile
 from pathlib import Path
 
-import openstack
 import pytest
 
 from imagecheck import registry, sandbox, site
@@ -111,6 +110,8 @@ def test_the_fixed_address_answers_a_station_on_the_management_network(up: Conta
 
 def test_guests_learn_the_way_to_it_and_no_second_default_route(up: Container, place: site.Site) -> None:
     addresses, _ = up.folder.load_plan()
+    import openstack
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OS_CLIENT_CONFIG_FILE", str(place.clouds_file))
         admin = openstack.connect(cloud=place.cloud)
@@ -128,6 +129,8 @@ def test_guests_learn_the_way_to_it_and_no_second_default_route(up: Container, p
 
 
 def test_guests_may_call_out(up: Container, place: site.Site) -> None:
+    import openstack
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OS_CLIENT_CONFIG_FILE", str(place.clouds_file))
         admin = openstack.connect(cloud=place.cloud)

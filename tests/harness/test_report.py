@@ -202,6 +202,18 @@ def test_the_verdict_is_never_better_than_the_checks(outcomes, fault, verdict):
     assert [check["sentence"] for check in table["checks"]] == ["It boots."] * len(outcomes)
 
 
+def test_evidence_is_named_from_the_reports_own_folder(tmp_path):
+    """A report is moved, sent and unpacked elsewhere: a path of the machine that wrote it leads nowhere there."""
+    folder = Folder(tmp_path / "somewhere" / "report" / "x")
+    saved = folder.node("test_boot.py::test_it[x]")
+    fault = Fault.of(StepFailed("guest", "no answer"), str(saved))
+    wrote = folder.write_report(report.report_table(RUN, [], [], fault))
+    told = json.loads(wrote.read_text())["fault"]["evidence"]
+    assert wrote.parent / told == saved
+    assert "somewhere" not in wrote.read_text()
+    assert f"evidence {saved}" in "\n".join(fault_lines(fault)), "the terminal says where it lies on this machine"
+
+
 def test_no_secret_is_in_any_of_the_outputs(tmp_path):
     bad = Check("x", "y", "boot", "failed", 1.0, cause=f"cannot reach {SECRET}")
     fault = Fault("broker", f"cannot reach {SECRET}", seen="password = hunter22", remedy=SECRET, evidence=SECRET)

@@ -9,10 +9,11 @@ import time
 import pytest
 from fault_cloud import PROJECT, SERVER, SERVICES, FaultCloud, answer, cut, reset, truncated
 
-from imagecheck.cloud import connection, nova, retry, trove
+from imagecheck.cloud import connection, glance, nova, retry, trove, volume
 from imagecheck.cloud.connection import Hiccup, Missing, asking
-from imagecheck.cloud.ledger import Ledger
+from imagecheck.cloud.ledger import Ledger, everyone
 from imagecheck.errors import StepFailed, UsageError
+from imagecheck.imagefile import ImageFile
 from imagecheck.redact import redact
 
 FLAVORS = ("GET", f"{SERVICES['compute']}/flavors/detail")
@@ -146,6 +147,48 @@ def test_a_token_that_expired_is_replaced_and_never_printed(faulty, cloud):
     assert redact(f"seen canary-token-{faulty.tokens} here") == "seen *** here"
 
 
+def test_troves_client_gets_a_new_token_too(faulty, cloud):
+    before = faulty.tokens
+    faulty.script[INSTANCES] += [answer(401, {"unauthorized": {"code": 401, "message": "expired"}})]
+    assert trove.find(cloud, "x") == []
+    assert (faulty.tokens, faulty.count(*INSTANCES)) == (before + 1, 2)
+
+
+def test_a_401_that_stays_is_no_expired_token_and_asked_no_third_time(faulty, cloud):
+    faulty.script[INSTANCES] += [answer(401, {"unauthorized": {"code": 401, "message": "not for you"}})] * 3
+    with pytest.raises(StepFailed, match="refused to list instances"):
+        trove.find(cloud, "x")
+    assert faulty.count(*INSTANCES) == 2
+
+
+def test_a_token_whose_time_is_nearly_over_is_replaced_before_it_is_refused(faulty, tmp_path):
+    faulty.lasting = 20.0  # keystoneauth takes the last two minutes for over (identity/base.py, MIN_TOKEN_LIFE)
+    cloud = connection.connect(faulty.site(tmp_path))
+    faulty.lasting, before = 3600.0, faulty.tokens
+    for _ in range(3):
+        assert nova.flavors(cloud) == []
+        assert trove.find(cloud, "x") == []
+    assert faulty.tokens == before + 1
+    assert faulty.count(*FLAVORS) == faulty.count(*INSTANCES) == 3  # none of them was refused
+
+
+def test_an_upload_whose_token_expired_sends_the_whole_file_again(faulty, cloud, tmp_path):
+    file = tmp_path / "image.raw"
+    file.write_bytes(bytes(3 * 2**20))
+    sent = ("PUT", f"{SERVICES['image']}/images/{SERVER}/file")
+    faulty.script[sent] += [answer(401, {"error": {"code": 401, "message": "expired"}})]
+    ledger = Ledger.new("imagecheck-run", cloud.site, tmp_path / "ledger")
+    image = ImageFile(file, "raw", 3 * 2**20, 3 * 2**20, "ab" * 32, {})
+    glance.upload(cloud, ledger, image, name="imagecheck-run", run="imagecheck-run")
+    assert faulty.sent == [3 * 2**20, 3 * 2**20]
+
+
+def test_without_a_cinder_there_are_no_volumes_and_nobody_is_asked(faulty, cloud):
+    before = len(faulty.log)
+    assert volume.find(cloud, "x") == []
+    assert len(faulty.log) == before
+
+
 def test_a_keystone_that_is_busy_is_asked_again_for_a_token(faulty, tmp_path):
     faulty.script["POST", "/v3/auth/tokens"] += [BUSY, reset]
     cloud = connection.connect(faulty.site(tmp_path))
@@ -178,6 +221,14 @@ def test_an_entry_of_several_regions_is_used_in_the_one_that_is_named(faulty, tm
     monkeypatch.setenv("OS_REGION_NAME", "RegionOne")
     there = faulty.site(tmp_path, regions=["RegionZero", "RegionOne"])
     assert connection.connect(there).admin.config.region_name == "RegionOne"
+    # What was made there is removed there, also by a `gc` whose environment names no region, or another one.
+    ledger = Ledger.new("imagecheck-run", connection.connect(there).site, tmp_path / "ledger")
+    (read,) = everyone(ledger.path.parent)[0]
+    monkeypatch.delenv("OS_REGION_NAME")
+    with pytest.raises(UsageError, match="RegionZero"):
+        connection.connect(there)
+    assert connection.connect(read.owner.site).admin.config.region_name == "RegionOne"
     monkeypatch.setenv("OS_REGION_NAME", "RegionNine")
+    assert connection.connect(read.owner.site).admin.config.region_name == "RegionOne"
     with pytest.raises(UsageError, match="RegionNine is not a valid region.*RegionZero"):
         connection.connect(there)

@@ -9,10 +9,9 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import openstack
 import pytest
-from openstack.connection import Connection
 
 from imagecheck import sandbox, waits
 from imagecheck.errors import StepFailed, UsageError
@@ -22,9 +21,18 @@ from imagecheck.sandbox.container import Container
 from imagecheck.sandbox.folder import Folder, free_plan
 from imagecheck.waits import NotYet, Ready
 
+if TYPE_CHECKING:
+    from openstack.connection import Connection
+
 pytestmark = [pytest.mark.sandbox, pytest.mark.xdist_group("sandbox")]
 
 MINE = Folder.of(releases.get(releases.DEFAULT))
+
+
+def connected(entry: str) -> Connection:
+    import openstack  # not above: the fast tests collect this file too
+
+    return openstack.connect(cloud=entry)
 
 
 def host_state() -> dict[str, str]:
@@ -52,7 +60,7 @@ def up() -> Container:
 def admin(up: Container) -> Iterator[Connection]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OS_CLIENT_CONFIG_FILE", str(MINE.clouds))
-        yield openstack.connect(cloud=sandbox.objects.ADMIN)
+        yield connected(sandbox.objects.ADMIN)
 
 
 def test_every_service_of_a_fresh_sandbox_is_up(up: Container, capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,7 +71,7 @@ def test_every_service_of_a_fresh_sandbox_is_up(up: Container, capsys: pytest.Ca
 
 def test_the_clouds_file_serves_any_openstack_client_as_admin_and_as_tenant(admin: Connection) -> None:
     assert {network.name for network in admin.network.networks()} == {"mgmt", "tenant"}
-    tenant = openstack.connect(cloud=sandbox.objects.TENANT)
+    tenant = connected(sandbox.objects.TENANT)
     # the management network is not the tenant's business
     assert {network.name for network in tenant.network.networks()} == {"tenant"}
     assert "volumev3" in {entry["type"] for entry in admin.service_catalog}
@@ -141,7 +149,7 @@ def test_each_up_is_pristine_and_a_stop_leaves_nothing_on_the_host(admin: Connec
     during = host_state()
     assert during["mounts"] == before["mounts"], "the overlay is visible on the host"
     assert during["listeners"] == before["listeners"], "something listens on the host"
-    fresh = openstack.connect(cloud=sandbox.objects.ADMIN)
+    fresh = connected(sandbox.objects.ADMIN)
     assert "left-over" not in {network.name for network in fresh.network.networks()}
     sandbox.down()
     assert host_state() == before

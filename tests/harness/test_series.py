@@ -205,6 +205,16 @@ def test_a_host_that_was_not_warmed_is_cold_for_its_first_start_only(world, monk
     assert [one.fingerprint["cache"] for one in made.samples] == ["cold", "warm"]
 
 
+def test_a_host_that_cannot_be_warmed_is_one_line(world, monkeypatch):
+    def refuse(self, host):
+        raise StepFailed("Nova server", "no valid host", seen="server 1", remedy="make room")
+
+    monkeypatch.setattr(Fake, "warm", refuse)
+    made = world.walk("a", count=1)
+    assert made.notes[0] == "a: not warmed on h: Nova server: no valid host"
+    assert made.samples[0].fingerprint["cache"] == "cold"
+
+
 def test_a_cold_series_warms_nothing(world):
     made = world.walk("a", count=2, cache="cold")
     assert not [call for call in world.calls if call[0] == "warm"]

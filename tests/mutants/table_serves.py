@@ -19,6 +19,8 @@ from mutant import Mutant
 
 # ---- the agent
 
+GATE = "/etc/systemd/system/trove-guestagent-injected.service"  # element trove-guest-agent-early
+
 AGENT = (
     Mutant("agent-gone", "the agent's unit is not in the image",
            each(lambda root: root.remove(f"/etc/systemd/system/{root.agent}"),
@@ -29,7 +31,14 @@ AGENT = (
     Mutant("agent-masked", "the agent's unit is masked", lambda root: root.mask(root.agent), "test_agent_is_enabled",
            "is masked"),
     Mutant("agent-before-cloud-init", "the agent starts before its settings are written",
-           dropin("[Unit]\nAfter=\nAfter=network.target\nDefaultDependencies=no\n"),
+           lambda root: root.replace(GATE, "After=cloud-init-network.service cloud-init.service",
+                                     "DefaultDependencies=no\nAfter="),
+           "test_agent_starts_after_injection", "an agent that starts first"),
+    Mutant("agent-waits-for-nothing", "the agent's program does not wait for the file that says its settings are there",
+           lambda root: root.replace(agent_program(root), "/run/trove-guestagent-injected", "/run/trove"),
+           "test_agent_starts_after_injection", "an agent that starts first"),
+    Mutant("agent-gate-masked", "the unit that tells the agent of its settings is masked",
+           lambda root: root.mask(GATE.rpartition("/")[2]),
            "test_agent_starts_after_injection", "an agent that starts first"),
     Mutant("agent-not-restarted", "systemd does not start the agent again", dropin("[Service]\nRestart=no\n"),
            "test_agent_is_restarted", "Restart=no"),

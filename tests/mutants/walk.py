@@ -79,7 +79,7 @@ def walk(named: str, options: Sequence[str], stage: str) -> Walked:
     walked = Walked(report, folder, consoles, done.returncode, seconds)
     if fault := report.get("fault"):
         walked.fault = fault
-        place = Path(fault["evidence"])
+        place = folder / fault["evidence"]
         walked.cause = (fault["known"] or {}).get("id", "unknown")
         if (place / "fault.txt").exists():  # the first file that is saved once something is known to be wrong
             walked.verdict_at = (place / "fault.txt").stat().st_mtime
@@ -91,7 +91,7 @@ def first_sign(walked: Walked, pattern: str) -> float | None:
     if not pattern:
         return None
     times = [walked.consoles.first(pattern)]
-    place = Path(walked.fault.get("evidence", "")) if walked.fault else walked.folder
+    place = walked.folder / walked.fault.get("evidence", "") if walked.fault else walked.folder
     for file in sorted(place.glob("*")):
         if file.is_file() and file.suffix in (".txt", ".log") and file.name != "fault.txt":
             lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -115,7 +115,7 @@ def power_on(walked: Walked) -> float | None:
     """When the hypervisor switched the guest on: by its console's file, else as Nova has it, to the second."""
     if walked.consoles.power_on is not None:
         return walked.consoles.power_on
-    place = Path(walked.fault.get("evidence", "")) if walked.fault else walked.folder
+    place = walked.folder / walked.fault.get("evidence", "") if walked.fault else walked.folder
     try:
         text = (place / "nova-server.json").read_text(encoding="utf-8")
     except OSError:

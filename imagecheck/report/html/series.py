@@ -211,5 +211,7 @@ def _percent(value: float | None) -> str:
 
 def _span(interval: Told) -> str:
     low, high, confidence = (interval.number(key) for key in ("low", "high", "confidence"))
+    if low is None and high is None:
+        return "–"  # too few launches for one
     ends = " to ".join("?" if end is None else f"{end:.1f}" for end in (low, high))
     return f"{ends} s".replace("-", "−") + (f" ({100 * confidence:.1f} %)" if confidence else "")

@@ -73,6 +73,7 @@ details > table { margin-left: 1.1rem; width: calc(100% - 1.1rem); }
 .two > * { min-width: 0; }
 .scroll { overflow-x: auto; margin: .6rem 0; }
 .scroll table { min-width: 40rem; }
+.scroll th[scope="row"] { min-width: 8rem; }
 table.changes { table-layout: fixed; }
 @media (min-width: 64rem) { .two { grid-template-columns: 3fr 2fr; } .two .draw { width: 34%; } }
 @media (max-width: 40rem) {

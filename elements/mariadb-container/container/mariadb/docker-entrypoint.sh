@@ -25,31 +25,36 @@ data=$(option datadir "$@")
 data=${data:-/var/lib/mysql}
 password=${MARIADB_ROOT_PASSWORD:-${MYSQL_ROOT_PASSWORD:-}}
 
-if [ ! -d "$data/mysql" ]; then
-    if [ -z "$password" ]; then
-        echo "docker-entrypoint: set MARIADB_ROOT_PASSWORD or MYSQL_ROOT_PASSWORD for the first start" >&2
-        exit 1
-    fi
-    echo "docker-entrypoint: filling $data"
-    mkdir -p "$data"
-    # 'mysql' goes last: its presence means that all the rest is there.
-    tar -xzf /usr/share/mariadb/datadir.tar.gz -C "$data" --no-same-owner --exclude=./mysql
-    touch "$data/.without-password"
-    tar -xzf /usr/share/mariadb/datadir.tar.gz -C "$data" --no-same-owner ./mysql
-    [ "$(id -u)" != 0 ] || chown -R mysql: "$data"
+if [ ! -d "$data/mysql" ] && [ -z "$password" ]; then
+    echo "docker-entrypoint: set MARIADB_ROOT_PASSWORD or MYSQL_ROOT_PASSWORD for the first start" >&2
+    exit 1
 fi
+mkdir -p "$data"
 
-# Without a certificate the server makes a large RSA key at every start: 8 s of a guest under emulation.
+# Without a certificate the server makes a large RSA key at every start: 8 s of a guest under emulation. Ours is made
+# beside the data directory.
+certificate=
 if [ -z "$(option ssl-cert "$@")" ]; then
-    [ -e "$data/.tls.pem" ] || (
-        umask 077
-        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 -subj /CN=MariaDB \
-            -keyout "$data/.tls.key" -out "$data/.tls.new" 2> /dev/null
-        mv "$data/.tls.new" "$data/.tls.pem"
-    )
-    [ "$(id -u)" != 0 ] || chown mysql: "$data/.tls.key" "$data/.tls.pem"
+    [ -e "$data/.tls.pem" ] || {
+        (
+            umask 077
+            openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 -subj /CN=MariaDB \
+                -keyout "$data/.tls.key" -out "$data/.tls.new" 2> /dev/null
+            mv "$data/.tls.new" "$data/.tls.pem"
+        ) &
+        certificate=$!
+    }
     set -- "$@" "--ssl-key=$data/.tls.key" "--ssl-cert=$data/.tls.pem"
 fi
+
+if [ ! -d "$data/mysql" ]; then
+    echo "docker-entrypoint: filling $data"
+    touch "$data/.without-password"
+    tar -xf /usr/share/mariadb/datadir.tar -C "$data" --no-same-owner
+    [ "$(id -u)" != 0 ] || chown -R mysql: "$data"
+fi
+[ -z "$certificate" ] || wait "$certificate"
+[ "$(id -u)" != 0 ] || [ ! -e "$data/.tls.key" ] || chown mysql: "$data/.tls.key" "$data/.tls.pem"
 
 if [ -e "$data/.without-password" ] && [ ! -e "$data/.with-password" ]; then
     secret=$(printf %s "$password" | sed "s/[\\\\']/\\\\&/g")
