@@ -20,7 +20,7 @@ ENDS: Mapping[Ends, str] = {
     "killed": "dead by signal 9",
 }
 # What a run is that a row disturbs, and how far it goes. The arguments are in roads.py.
-Road = Literal["boot", "upload", "register", "create", "service", "build"]
+Road = Literal["boot", "upload", "register", "create", "stop", "start", "delete", "build"]
 
 
 @dataclass(frozen=True)

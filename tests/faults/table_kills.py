@@ -40,10 +40,10 @@ KILLS = (
         Kill((_ledger("made server"), _ledger("made server", 6))), "killed", _GONE, times=2, lost=True),
     Row("kill-create", "kill", "the run is killed while Trove makes its instance", "create",
         Kill((_ledger("intend instance"), _ledger("made instance", 60))), "killed", _GONE, times=2, patience=600),
-    Row("kill-stop", "kill", "the run is killed while Trove stops the database", "service",
+    Row("kill-stop", "kill", "the run is killed while Trove stops the database", "stop",
         Kill((_step("stop", 0.5), _step("stop", 8))), "killed", _GONE, times=2, patience=900),
-    Row("kill-start", "kill", "the run is killed while Trove starts the database again", "service",
+    Row("kill-start", "kill", "the run is killed while Trove starts the database again", "start",
         Kill((_step("start", 0.5), _step("start", 3))), "killed", _GONE, times=2, patience=900),
-    Row("kill-delete", "kill", "the run is killed while Trove deletes the instance", "service",
+    Row("kill-delete", "kill", "the run is killed while Trove deletes the instance", "delete",
         Kill((_step("delete", 0.5), _step("delete", 6))), "killed", _ANY, times=2, patience=900),
 )  # fmt: skip
