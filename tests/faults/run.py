@@ -12,6 +12,7 @@ import argparse
 import fnmatch
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -116,6 +117,8 @@ def attempt(row: Row, number: int) -> tuple[dict[str, Any], Path]:
         files = sum(1 for place in (stand.report, stand.home) for one in place.rglob("*") if one.is_file())
         seen.looked = files + len(processes.lines)
     finally:
+        if any((stand.home / "ledger").glob("*")):  # it was broken off, or gc has not done it all
+            _gc(stand, Seen())
         stand.close()
     line = vars(seen) | {"run": when, "moment": str(moment), "wrong": wrong(row, seen)}
     line["words"] = results.plain(seen.words, ROOT, stand.work)
@@ -214,6 +217,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="keep the results and write docs/reliability.md")
     parser.add_argument("--list", action="store_true", help="only name the rows")
     option = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM: what the row had made is removed"))
     rows = [
         row
         for row in ROWS
