@@ -117,9 +117,13 @@ def _write(place: Path) -> Path:
     try:
         file.parent.mkdir(mode=0o700, exist_ok=True)
         with file.open("x", encoding="utf-8") as opened:
-            json.dump({"path": str(place), "time": time.time(), "process": vars(process.mine())}, opened)
-            opened.flush()
-            os.fsync(opened.fileno())
+            try:
+                json.dump({"path": str(place), "time": time.time(), "process": vars(process.mine())}, opened)
+                opened.flush()
+                os.fsync(opened.fileno())
+            except OSError:
+                file.unlink(missing_ok=True)  # half a record of nothing
+                raise
         process.sync(file.parent)
     except OSError as error:
         raise StepFailed(

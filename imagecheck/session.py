@@ -280,7 +280,8 @@ class Session:
             one.left = one.road.close()
 
     def finish(self) -> list[str]:
-        """Remove everything that was made and write the reports. Returns what is left in the cloud."""
+        """Remove everything that was made and write the reports. Returns what is left in the cloud, and which reports
+        could not be written, a line each: then the run has failed."""
         left: list[str] = []
         if self._finished:
             return left
@@ -292,7 +293,7 @@ class Session:
                 try:
                     left += one.road.close() if one.left is None else one.left
                 finally:
-                    self._tell(name, one, one.road)
+                    left += self._tell(name, one, one.road)
         return left
 
     def still_open(self) -> list[str]:
@@ -315,15 +316,20 @@ class Session:
             for name, value in told["properties"]
         ]
 
-    def _tell(self, name: str, one: _Image, road: Road) -> None:
+    def _tell(self, name: str, one: _Image, road: Road) -> list[str]:
+        """Write the reports of an image, and keep the lines about it. Returns why one could not be written."""
         run, checks = road.facts(), list((one.checks or {}).values())
         fault = road.faults[0] if road.faults else None
         table = report_table(run, checks, road.measured, fault, accounting=road.end.accounting, left=road.end.left)
         table |= {"injection": injection.as_json(road.cells)} if road.cells else {}
         table |= {"launches": series_table(one.series)} if one.series else {}
-        road.folder.write_report(table)
-        if road.measured:
-            road.folder.write_timings(timings_table(run, road.measured))
+        unwritten: list[str] = []
+        try:
+            road.folder.write_report(table)
+            if road.measured:
+                road.folder.write_timings(timings_table(run, road.measured))
+        except UsageError as error:  # no room, or no rights: what was found is told on the terminal all the same
+            unwritten.append(str(error))
         try:
             road.folder.write_page(html.page(*road.folder.documents()))
         except ImagecheckError as error:  # a page that cannot be made must not cost the run its other reports
@@ -358,9 +364,10 @@ class Session:
             lines += [f"sandbox   {self._release} stays up for the next run; `imagecheck sandbox down` stops it"]
         if road.boxes.saved:
             lines += [f"evidence  {road.folder.index}"]
-        lines += [f"report    {road.folder.page}"]
+        lines += [f"NO REPORT {why}" for why in unwritten] or [f"report    {road.folder.page}"]
         told = properties(run, road.measured, road.faults) + (series_properties(one.series) if one.series else [])
         self.told.append({"image": name, "lines": lines, "properties": told})
+        return unwritten
 
 
 def _other(named: str, datastore: str) -> choice.Choice:

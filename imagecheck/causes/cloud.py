@@ -146,6 +146,11 @@ ROWS = (
         ("Endpoint not found for service_type=", "endpoint for ", "EndpointNotFound"),
         r"Endpoint not found for service_type=(?P<what>[\w-]{1,40})|endpoint for "
         r"(?P<other>[\w-]{1,40}) service in|EndpointNotFound", confidence="certain"),
+    Row("api-failed", "boot", "cloud", 7, "an API of the cloud failed: could not {what}", "that service's own log, and "
+        "what stands before it (proxy, load balancer); then run again", "RFC 9110, 15.6; imagecheck/cloud/retry.py",
+        _TROVE, ("HTTP 5", "HTTP 429", "Unable to establish connection", "was cut off", " timed out"),
+        r"could not (?P<what>[a-z][^:\n]{2,80}: (?:HTTP (?:429|5\d\d)\b.{0,100}|Unable to establish connection.{0,100}"
+        r"|the answer of \S+ was cut off|Request to \S+ timed out))", proven=True),
     Row("active-not-healthy", "service", "image", 10, "Trove calls the instance ACTIVE though the database does not "
         "serve", "ACTIVE says only that Nova is active and no task runs: look at the container and its log",
         "trove/instance/models.py SimpleInstance.status, 2025.1",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from imagecheck.causes import agent, boot, broker, cloud, cloudinit, database, docker
+from imagecheck.causes import agent, boot, broker, cloud, cloudinit, database, docker, host
 from imagecheck.causes.row import Row
 
 TABLE: tuple[Row, ...] = (
     *boot.ROWS, *cloudinit.ROWS, *agent.ROWS, *broker.ROWS, *docker.ROWS, *database.ROWS, *cloud.ROWS,
+    *host.ROWS,
 )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from imagecheck.cloud.connection import Cloud, asking
+from imagecheck.cloud.connection import Cloud, Missing, asking
 from imagecheck.cloud.ledger import Ledger, everyone
 from imagecheck.cloud.retry import once
 from imagecheck.errors import StepFailed
@@ -66,8 +66,16 @@ def find_versions(cloud: Cloud, name: str) -> list[Version]:
 
 def delete_version(cloud: Cloud, version_id: str) -> None:
     """Remove a version; Trove refuses while an instance that is not deleted uses it. Missing when it is gone."""
-    with asking(STEP, "remove the datastore version"):
-        cloud.trove_admin.mgmt_ds_versions.delete(version_id)
+    try:
+        with asking(STEP, "remove the datastore version"):
+            cloud.trove_admin.mgmt_ds_versions.delete(version_id)
+    except StepFailed as refused:
+        # Trove says 400 for one that is gone (trove/common/wsgi.py maps NotFound to 404, and not what derives from it).
+        with asking(STEP, "list datastore versions"):
+            there = {str(one.id) for one in cloud.trove_admin.mgmt_ds_versions.list()}
+        if version_id not in there:
+            raise Missing(str(refused)) from refused
+        raise
 
 
 def datastores(cloud: Cloud) -> list[str]:

@@ -8,6 +8,7 @@ with that (``adopt``) is its owner from then on.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -104,9 +105,11 @@ class Ledger:
 
     @classmethod
     def new(cls, run: str, site: Site, folder: Path | None = None) -> Ledger:
-        """Begin the ledger of ``run`` in ``folder`` (default: paths.home()/ledger)."""
+        """Begin the ledger of ``run`` in ``folder`` (default: paths.home()/ledger).
+
+        Raises StepFailed when it cannot be written: then nothing may be asked for.
+        """
         folder = folder or paths.home() / "ledger"
-        folder.mkdir(parents=True, exist_ok=True)
         now = time.time()
         owner = Owner(
             **vars(process.mine()),
@@ -121,8 +124,14 @@ class Ledger:
             region=site.region,
         )
         ledger = cls(folder / f"{run}.jsonl", owner)
-        ledger._write({"owner": vars(owner)})
-        process.sync(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            ledger._write({"owner": vars(owner)})
+            process.sync(folder)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                ledger.path.unlink()  # half a line of nothing
+            raise ledger._unwritable(error, "nothing") from error
         return ledger
 
     def intend(self, kind: str, name: str, *, of: Entry | None = None, **details: str) -> Entry:
@@ -138,11 +147,7 @@ class Ledger:
                     | ({"of": entry.of} if entry.of else {})
                 )
             except OSError as error:
-                raise StepFailed(
-                    "ledger",
-                    f"{self.path} cannot be written ({error.strerror}): no {kind} is asked for that could be lost",
-                    remedy="make room there, or set IMAGECHECK_HOME to a folder with room",
-                ) from error
+                raise self._unwritable(error, f"no {kind}") from error
             self._entries[entry.number] = entry
             return entry
 
@@ -217,6 +222,13 @@ class Ledger:
     def owner_alive(self) -> bool:
         """True while the process that wrote it may still run (other hosts count as alive: theirs is not ours)."""
         return self.owner.process.alive()
+
+    def _unwritable(self, error: OSError, what: str) -> StepFailed:
+        return StepFailed(
+            "ledger",
+            f"{self.path} cannot be written ({error.strerror}): {what} is asked for that could be lost",
+            remedy="make room there, or set IMAGECHECK_HOME to a folder with room",
+        )
 
     def _tell(self, record: Mapping[str, Any]) -> None:
         """Write down what has happened; what cannot be written is found again by its name."""

@@ -129,7 +129,7 @@ class Session(sessions.Session):
         """As keystoneauth's, whose exceptions it raises."""
         raises = more.get("raise_exc") is not False
         more["raise_exc"] = False
-        service = _service(more, url)
+        service = _service(more, url, self.auth)
         began = time.monotonic()
 
         def left() -> float:
@@ -228,10 +228,16 @@ def _sent_once(more: Mapping[str, Any]) -> bool:
     return not isinstance(more.get("data"), str | bytes | dict | None)
 
 
-def _service(more: Mapping[str, Any], url: str) -> str:
+def _service(more: Mapping[str, Any], url: str, auth: Any) -> str:
     kind = str((more.get("endpoint_filter") or {}).get("service_type") or "")
     if not kind:  # keystoneauth's own requests: tokens, and versions of an endpoint
-        kind = "identity" if "/auth/" in url else urlsplit(url).netloc
+        keystone = str(getattr(auth, "auth_url", None) or "").rstrip("/").removesuffix("/v3")
+        if "/auth/" in url or (keystone and url.rstrip("/").removesuffix("/v3") == keystone):
+            return "keystone"
+        catalogue = getattr(getattr(getattr(auth, "auth_ref", None), "service_catalog", None), "catalog", None) or ()
+        urls = [(one["type"], str(end.get("url"))) for one in catalogue for end in one.get("endpoints", ())]
+        kinds = {_SERVICES.get(one, one) for one, there in urls if there.startswith(url.rstrip("/"))}
+        kind = kinds.pop() if len(kinds) == 1 else urlsplit(url).netloc
     return _SERVICES.get(kind, kind)
 
 

@@ -12,6 +12,7 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from pathlib import Path
 
 from imagecheck import hostcmd, waits
@@ -116,6 +117,9 @@ def discard(folder: Folder) -> None:
         return Ready(None)
 
     waits.until(gone, reason="the sandbox's processes to end", deadline=20, interval=0.05, step=_STEP)
+    if folder.plan.exists():
+        for network in folder.load_plan()[0].networks():
+            hostcmd.run(["ip", "route", "delete", *_dead_end(network)], check=False, timeout=10)
     shutil.rmtree(folder.layer, ignore_errors=True)
     folder.running.unlink(missing_ok=True)
 
@@ -137,6 +141,7 @@ class Container:
             ["ip", "link", "set", veth, "up"],
             ["ip", "route", "replace", str(addresses.management), "via", str(addresses.sandbox), "dev", veth],
             ["ip", "route", "replace", str(addresses.tenant), "via", str(addresses.sandbox), "dev", veth],
+            *(["ip", "route", "replace", *_dead_end(network)] for network in addresses.networks()),
         ):
             hostcmd.run(command, step=_STEP, timeout=10)
 
@@ -183,6 +188,12 @@ def _nspawn(folder: Folder, tree: Path, target: str) -> list[str]:
         if systemd_on_host:
             argv.append("--property=DeviceAllow=/dev/kvm rwm")
     return [*argv, "--", *([f"systemd.unit={target}"] if target else [])]
+
+
+def _dead_end(network: IPv4Network) -> list[str]:
+    """The route of last resort to a network of the sandbox: it is there when the container has died and its veth with
+    it. Without it, whoever still asks (with a password, with a token) would ask the default gateway's side."""
+    return ["unreachable", str(network), "metric", "4294967295"]
 
 
 def require_free(folder: Folder) -> None:

@@ -85,6 +85,7 @@ class Processes:
 
     seen: set[str] = field(default_factory=set)
     looks: int = 0
+    lines: set[bytes] = field(default_factory=set)  # that were searched: most are there at every look
 
     def look(self, words: Mapping[str, str]) -> None:
         """One look at all processes of this host."""
@@ -92,6 +93,9 @@ class Processes:
         for place in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 line = (place / "cmdline").read_bytes()
+                if line in self.lines:
+                    continue
+                self.lines.add(line)
                 self.seen |= {f"{one}: {line[:40]!r}" for one in found(line, words)}
 
 

@@ -22,9 +22,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 @pytest.fixture(scope="module")
-def load():
-    """Modules of tests/mutants, which are a program's and no package's."""
-    folder = str(Path(__file__).parents[1] / "mutants")
+def load(request):
+    """Modules of tests/mutants, or of what the test's PROGRAM names: they are a program's and no package's."""
+    folder = str(Path(__file__).parents[1] / getattr(request.module, "PROGRAM", "mutants"))
     sys.path.insert(0, folder)
     yield importlib.import_module
     sys.path.remove(folder)

@@ -139,6 +139,19 @@ def test_a_datastore_version_is_found_by_its_name(cloud, made):
     assert f"{run}-store" not in datastore.datastores(cloud)
 
 
+def test_a_datastore_version_that_is_gone_already_is_no_failure(cloud, made):
+    """Trove refuses to remove it with 400; a run killed while it removes its things leaves one in its ledger."""
+    run, ledger = made(time.time())
+    (image,) = [one.id for one in ledger.open if one.kind == "image"]
+    version = datastore.register(
+        cloud, ledger, datastore=f"{run}-store", name=run, number="1", manager="mariadb", image=image
+    )
+    datastore.delete_version(cloud, version.id)
+    with pytest.raises(connection.Missing):
+        datastore.delete_version(cloud, version.id)
+    assert cleanup.clean(cloud, ledger) == []
+
+
 def test_a_datastore_that_two_runs_share_goes_with_the_last_of_them(cloud, made):
     """Neither can remove it while the other has a version of it."""
     (one, first), (two, second) = made(time.time()), made(time.time())

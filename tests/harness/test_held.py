@@ -1,5 +1,6 @@
 """A run's folders are on record before they exist, and found by it when their process died, wherever they are."""
 
+import errno
 import json
 import os
 import signal
@@ -62,6 +63,18 @@ def test_nothing_is_made_where_it_cannot_be_written_down(home):
     with pytest.raises(StepFailed, match="no folder is made that could be lost"), held.folder("imagecheck-run-"):
         pass
     assert list(Path(tempfile.gettempdir()).iterdir()) == []
+
+
+def test_a_record_that_does_not_fit_is_not_left_by_half(home, monkeypatch):
+    """A real file system without room is a row of tests/faults (full-ledger)."""
+
+    def no_room(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", no_room)
+    with pytest.raises(StepFailed, match="No space left on device"), held.folder("imagecheck-run-"):
+        pass
+    assert list((home / "held").iterdir()) == []
 
 
 def test_what_is_still_mounted_below_is_not_deleted_through(home, monkeypatch):

@@ -1,5 +1,6 @@
 """The ledger: on disk before the request, readable after kill -9, and never somebody else's."""
 
+import errno
 import json
 import os
 import signal
@@ -203,6 +204,21 @@ def test_nothing_is_asked_for_that_cannot_be_written_down(tmp_path):
     assert [one.name for one in ledger.entries] == ["a"]
     ledger.removed(entry)  # what has happened is told all the same
     assert ledger.open == []
+
+
+def no_room(_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_ledger_that_cannot_be_begun_is_a_sentence_and_leaves_no_file(tmp_path, monkeypatch):
+    """A real file system without room is a row of tests/faults (full-ledger)."""
+    monkeypatch.setattr(os, "fsync", no_room)
+    with pytest.raises(StepFailed, match="cannot be written .No space left on device.: nothing is asked for"):
+        Ledger.new("run-1", SITE, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(StepFailed, match="cannot be written"):
+        Ledger.new("run-1", SITE, tmp_path / "file")
 
 
 def test_what_goes_with_a_thing_is_closed_with_it(tmp_path):

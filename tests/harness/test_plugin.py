@@ -378,3 +378,20 @@ def test_an_image_that_cannot_be_built_here_says_so_and_starts_no_sandbox(run, t
     assert "failed" not in outcomes
     assert done.ret == 1
     done.stdout.fnmatch_lines(["FAILED  image build   not built here: no Ubuntu archive is known on this host*"])
+
+
+def test_a_report_that_can_no_longer_be_written_is_a_sentence_and_fails_the_run(pytester, run, raw):
+    pytester.makepyfile(
+        """
+        import shutil
+        from pathlib import Path
+        def test_a(image_file):
+            shutil.rmtree("report", ignore_errors=True)
+            Path("report").write_text("a file where the folder was")
+        """
+    )
+    done = run("--image", raw, "--datastore", "mariadb:11.8", *pytester.path.glob("*.py"))
+    assert done.ret == 1
+    done.assert_outcomes(passed=1)
+    done.stdout.fnmatch_lines(["NO REPORT *report.json: cannot be written (*"])
+    assert "INTERNALERROR" not in done.stdout.str() + done.stderr.str()

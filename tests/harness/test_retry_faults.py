@@ -196,6 +196,19 @@ def test_a_keystone_that_is_busy_is_asked_again_for_a_token(faulty, tmp_path):
     assert cloud.tenant_project == PROJECT
 
 
+def test_keystones_versions_count_as_keystones_and_not_as_an_address(faulty, tmp_path):
+    faulty.script["GET", "/v3"] += [answer(503)]
+    cloud = connection.connect(faulty.site(tmp_path))
+    assert cloud.tally.as_json() == {"keystone": {"503": 1}}
+
+
+def test_a_services_versions_count_as_its_own(faulty, cloud):
+    faulty.script["GET", "/compute/v2.1"] += [BUSY]
+    faulty.script["GET", "/compute/v2.1/"] += [BUSY]
+    assert nova.flavors(cloud) == []
+    assert set(cloud.tally.as_json()) == {"nova"}
+
+
 def test_a_service_that_the_catalogue_lacks_is_a_sentence(faulty, tmp_path):
     faulty.catalogue = ["identity", "database"]
     cloud = connection.connect(faulty.site(tmp_path))

@@ -90,6 +90,13 @@ def test_a_place_on_the_tenant_network_sees_that_network_alone_and_goes_again(up
     assert up.run(["ip", "netns"]).stdout == ""
 
 
+def test_what_is_meant_for_a_sandbox_that_died_does_not_leave_this_host(up: Container) -> None:
+    """Its veth goes with it, and with that the routes through it; see also tests/faults, service-sandbox."""
+    routes = subprocess.run(["ip", "route"], capture_output=True, text=True, check=True).stdout
+    for network in MINE.load_plan()[0].networks():
+        assert f"unreachable {network} metric 4294967295" in routes
+
+
 def test_files_with_secrets_are_private(up: Container) -> None:
     for path in (MINE.clouds, MINE.plan, MINE.guest_key, MINE.guest_config, MINE.running):
         assert path.stat().st_mode & 0o077 == 0, path

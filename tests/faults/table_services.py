@@ -1,0 +1,32 @@
+"""Services of the cloud killed under a run, its quota taken away, and no room left on this host."""
+
+from __future__ import annotations
+
+from row import Moment, Row
+from ways import Full, Power, Quota, Service
+
+_LOGIN = Moment("says", r": cloud \d+ s", 0, "it logs in")
+_IMAGE, _SERVER = Moment("ledger", "made image"), Moment("ledger", "made server", 1)
+
+SERVICES = (
+    Row("quota", "service", "the quota of servers is used up before the server is asked for", "boot",
+        Quota((_IMAGE,)), "cloud", "[Qq]uota"),
+    Row("service-rabbitmq", "service", "RabbitMQ is killed before the server is asked for, for 15 s", "boot",
+        Service("rabbitmq-server", (_LOGIN,), down=15), "passed", ""),
+    Row("service-mariadb", "service", "MariaDB is killed before the server is asked for, for 15 s", "boot",
+        Service("mariadb", (_IMAGE,), down=15), "passed", ""),
+    Row("service-nova-compute", "service", "nova-compute is killed while it boots the server, for 15 s", "boot",
+        Service("nova-compute", (_SERVER,), down=15), "cloud", "ERROR"),
+    Row("service-taskmanager", "service", "trove-taskmanager is killed before the instance is asked for, for 20 s",
+        "create", Service("trove-taskmanager", (Moment("ledger", "made datastore_version"),), down=20), "passed", "",
+        patience=900),
+    Row("service-sandbox", "service", "the whole sandbox is killed while it boots the server", "boot",
+        Power((_SERVER,)), "cloud", "could not|cannot", patience=600),
+    Row("full-ledger", "service", "no room for the ledger", "boot",
+        Full("home", "1m", (_LOGIN,)), "harness", "cannot be written.*no .* that could be lost"),
+    Row("full-report", "service", "no room for the report", "boot",
+        Full("report", "1m", (_IMAGE,)), "failed", r"report.json: cannot be written \(No space left on device\)"),
+    Row("full-build", "service", "no room for the image that is built", "build",
+        Full("home/images", "200m", (Moment("begin"),)), "failed",
+        "have enough free space.*free room below IMAGECHECK_HOME"),
+)  # fmt: skip
