@@ -258,24 +258,25 @@ class Hiccup(ImagecheckError):
 
 def once(tally: Tally, service: str, make: Callable[[], T], find: Callable[[], T | None]) -> T:
     """What ``make`` gives; when its answer is lost, what ``find`` finds by name, and only when it is surely not there
-    is it made again, once.
+    is it made again: once at least, and as long as patience lasts.
 
-    Raises what ``make`` raises. A Hiccup of the second try, or of looking, is raised: nothing is made blindly.
+    Raises what ``make`` raises. A Hiccup of the last try, or of looking, is raised: nothing is made blindly.
     """
-    try:
-        return make()
-    except Hiccup as lost:
-        if not lost.unsure:
-            raise
-        tally.add(service, lost.reason)
-        if (found := _look(find, lost)) is not None:
-            return found
-    try:
-        return make()
-    except Hiccup as lost:
-        if not lost.unsure or (found := _look(find, lost)) is None:
-            raise
-        return found
+    began, again = time.monotonic(), False
+    while True:
+        try:
+            return make()
+        except Hiccup as lost:
+            if not lost.unsure:
+                raise
+            if (found := _look(find, lost)) is not None:
+                if not again:
+                    tally.add(service, lost.reason)
+                return found
+            if again and time.monotonic() - began >= _patience.get():
+                raise
+            tally.add(service, lost.reason)
+            again = True
 
 
 def _look(find: Callable[[], T | None], lost: Hiccup) -> T | None:

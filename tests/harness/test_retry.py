@@ -14,7 +14,7 @@ from imagecheck.cloud import retry
 from imagecheck.cloud.classify import IDEMPOTENT, TABLE, classify, retry_after
 from imagecheck.cloud.quota import TABLE as QUOTAS
 from imagecheck.cloud.quota import remedy
-from imagecheck.cloud.retry import Hiccup, Tally, ids, once
+from imagecheck.cloud.retry import Hiccup, Tally, ids, once, patience
 
 URL = "http://cloud.example/v2.1/servers"
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC).timestamp()
@@ -259,7 +259,8 @@ def test_whatever_is_lost_nothing_is_made_twice(answers):
     store = Store(*answers)
     saved, retry.SETTLE = retry.SETTLE, 0.0
     try:
-        once(Tally(), "nova", store.make, store.find)
+        with patience(0.0):
+            once(Tally(), "nova", store.make, store.find)
     except Hiccup:
         assert store.made == 0
     finally:
@@ -271,6 +272,16 @@ def test_a_lost_answer_is_found_by_name_and_counted(quick):
     store, tally = Store((True, False)), Tally()
     assert once(tally, "nova", store.make, store.find) == "id"
     assert (store.asked, tally.sentence) == (1, "retried 1 request: nova reset ×1")
+
+
+def test_what_is_surely_not_there_is_made_again_as_long_as_patience_lasts(quick):
+    store, tally = Store((False, False), (False, False), (False, False), (True, True)), Tally()
+    assert once(tally, "nova", store.make, store.find) == "id"
+    assert (store.asked, store.made, tally.sentence) == (4, 1, "retried 3 requests: nova reset ×3")
+    store = Store(*[(False, False)] * 3)
+    with patience(0.01), pytest.raises(Hiccup, match="the answer was lost"):
+        once(Tally(), "nova", store.make, store.find)
+    assert store.asked == 2
 
 
 def test_nothing_is_made_again_while_nobody_can_say_whether_it_is_there(quick):
