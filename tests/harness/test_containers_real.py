@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from imagecheck import mirror, paths
+from imagecheck.build.dib import SHIMS
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.skipif(os.geteuid() != 0, reason="chroot and mmdebstrap need root")]
 
@@ -82,8 +83,13 @@ def built(element: str, tag: str, folder: Path, **more: str):
     for name in ("docker-preload", "container-from-packages", element):
         shutil.copytree(ELEMENTS / name, hooks, dirs_exist_ok=True)
     build.mkdir()
+    programs = folder / "bin"  # as a build has it: a bare host has no sudo
+    programs.mkdir()
+    shutil.copyfile(SHIMS / "sudo", programs / "sudo")
+    (programs / "sudo").chmod(0o755)
     env = {
-        "PATH": os.environ["PATH"], "TMP_HOOKS_PATH": str(hooks), "TMP_BUILD_DIR": str(build), "ARCH": "amd64",
+        "PATH": f"{programs}:{os.environ['PATH']}", "TMP_HOOKS_PATH": str(hooks), "TMP_BUILD_DIR": str(build),
+        "ARCH": "amd64",
         "DIB_IMAGE_CACHE": str(folder), "DIB_RELEASE": "trixie", "DIB_DISTRIBUTION_MIRROR": mirror.debian(),
         "DIB_PYTHON_EXEC": sys.executable, "DIB_CONTAINER": tag, "DIB_CONTAINER_CARRIED": "pulled",
         "DIB_CONTAINER_OUT": str(out), "DIB_CONTAINER_CACHE_HOURS": "1", "DIB_CONTAINER_EXPIRED_ARCHIVE": "0", **more,
