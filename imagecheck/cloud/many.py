@@ -111,10 +111,10 @@ class Listing:
                 self._fetch()
                 if not mine.looks or mine.listed:
                     return waits.NotYet("deleting")
-                if not mine.first_yes:  # one that never came so far is in no list
-                    nova.show(self._cloud, entry.id)
-                    return waits.NotYet("deleting")
-                return waits.Ready(None)
+                # The list leaves it out before it is gone: deleted, and still cleaned up (nova/compute/manager.py,
+                # _complete_deletion); one that never came so far is in no list at all.
+                nova.show(self._cloud, entry.id)
+                return waits.NotYet("deleting")
 
             waits.until(
                 gone, reason="Nova to remove the server", deadline=DEADLINE, interval=LOOK, transient=(Hiccup,),
