@@ -62,6 +62,8 @@ def begin(folder, deaf_to, arguments):
     out = os.open("out.txt", os.O_WRONLY | os.O_CREAT)
     for number in 1, 2:
         os.dup2(out, number)
+    # as a terminal starts it, whatever these tests were started by (nohup)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     for number in deaf_to:
         signal.signal(number, signal.SIG_IGN)
     os.environ["IMAGECHECK_HOME"] = os.path.join(folder, "home")
