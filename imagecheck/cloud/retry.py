@@ -280,21 +280,22 @@ def once(tally: Tally, service: str, make: Callable[[], T], find: Callable[[], T
 
 
 def _look(find: Callable[[], T | None], lost: Hiccup) -> T | None:
-    """What is there after `SETTLE` seconds at the latest; raises ``lost`` where that could not be learned."""
-    absent = False
+    """What is there; None once it has been absent for `SETTLE` seconds. Raises ``lost`` where nobody could say so
+    within patience."""
+    since: float | None = None
 
-    def there() -> waits.Ready[T] | waits.NotYet:
-        nonlocal absent
-        absent = False
-        found = find()
-        absent = found is None
-        return waits.NotYet("not there") if found is None else waits.Ready(found)
+    def there() -> waits.Ready[T | None] | waits.NotYet:
+        nonlocal since
+        if (found := find()) is not None:
+            return waits.Ready(found)
+        now = time.monotonic()
+        since = now if since is None else since
+        return waits.Ready(None) if now - since >= SETTLE else waits.NotYet("not there")
 
     try:
         return waits.until(
-            there, reason="what was asked for to show", deadline=SETTLE, interval=1, transient=(Hiccup,)
-        ).value
+            there, reason="what was asked for to show", deadline=SETTLE + _patience.get(),
+            interval=min(1.0, max(SETTLE / 2, 0.01)), transient=(Hiccup,),
+        ).value  # fmt: skip
     except waits.TimedOut:
-        if not absent:
-            raise lost from None
-        return None
+        raise lost from None

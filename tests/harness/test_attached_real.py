@@ -16,7 +16,7 @@ from imagecheck import sandbox, site
 from imagecheck.cloud import cleanup, connection, ledger, nova, trove
 from imagecheck.cloud.connection import Missing
 
-pytestmark = pytest.mark.sandbox
+pytestmark = [pytest.mark.sandbox, pytest.mark.long]
 NAMED = os.environ.get("IMAGECHECK_TEST_SITE", "")
 
 

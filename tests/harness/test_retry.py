@@ -287,6 +287,18 @@ def test_what_is_surely_not_there_is_made_again_as_long_as_patience_lasts(quick)
 def test_nothing_is_made_again_while_nobody_can_say_whether_it_is_there(quick):
     store = Store((False, False), (True, True))
     store.blind = True
-    with pytest.raises(Hiccup, match="the answer was lost"):
+    with patience(0.1), pytest.raises(Hiccup, match="the answer was lost"):
         once(Tally(), "nova", store.make, store.find)
     assert store.asked == 1
+
+
+def test_a_service_that_is_silent_for_a_while_is_asked_until_it_says_what_is_there(quick):
+    store, silent = Store((False, False), (True, True)), iter([True] * 20)
+
+    def find():
+        if next(silent, False):
+            raise Hiccup("nobody answers", reason="500")
+        return store.find()
+
+    assert once(Tally(), "glance", store.make, find) == "id"
+    assert (store.asked, store.made) == (2, 1)

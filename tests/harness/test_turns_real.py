@@ -20,7 +20,7 @@ import yaml
 from imagecheck import build, definition, sandbox, site
 from imagecheck.cloud import connection, inventory
 
-pytestmark = pytest.mark.sandbox
+pytestmark = [pytest.mark.sandbox, pytest.mark.long]
 NAMES = ("mariadb-debian", "the-other")
 NAMED = os.environ.get("IMAGECHECK_TEST_SITE", "")
 SITE = ("tenant_cloud", "flavor", "guest_config", "guest_key", "acceleration", "registry")
