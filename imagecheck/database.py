@@ -36,9 +36,9 @@ def _mysql(database: Database) -> Any:
         user=database.user,
         password=database.secret,
         database=database.name,
-        connect_timeout=TIMEOUT,
-        read_timeout=TIMEOUT,
-        write_timeout=TIMEOUT,
+        connect_timeout=database.timeout,
+        read_timeout=database.timeout,
+        write_timeout=database.timeout,
         autocommit=True,
     )
 
@@ -52,7 +52,7 @@ def _postgresql(database: Database) -> Any:
         port=database.port,
         password=database.secret,
         database=database.name,
-        timeout=TIMEOUT,
+        timeout=database.timeout,
     )
     made.autocommit = True
     return made
@@ -124,6 +124,7 @@ class Database:
     user: str
     secret: str = field(repr=False)
     dialect: Dialect = MYSQL
+    timeout: float = TIMEOUT  # seconds for each step of a connection
 
     @property
     def port(self) -> int:
@@ -159,6 +160,12 @@ class Database:
         with contextlib.suppress(OSError):
             socket.create_connection((self.address, self.port), timeout=timeout).close()
             return True
+        return False
+
+    def answers(self) -> bool:
+        """One try: a query was answered within ``timeout`` seconds."""
+        with contextlib.suppress(NoSQL):
+            return bool(self.version())
         return False
 
     def wait(self, *, deadline: float, since: float | None = None) -> waits.Seen[str]:

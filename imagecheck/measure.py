@@ -12,7 +12,7 @@ from imagecheck.cloud.connection import Cloud, server_date
 from imagecheck.errors import ImagecheckError
 from imagecheck.guest import clock, console, facts
 from imagecheck.guest.ssh import Guest
-from imagecheck.launch import BOOT_CUTS, EVENTS, LAUNCH_CUTS, Event, Offset, best_offset, collect, timeline
+from imagecheck.launch import BOOT_CUTS, EVENTS, HEALTHY_CUTS, LAUNCH_CUTS, Event, Offset, best_offset, collect, timeline
 from imagecheck.report import Measured
 
 ROUNDS = 5
@@ -78,3 +78,9 @@ def launch(found: Look, request: tuple[float, float], edges: collect.Edges) -> M
     """The Trove launch's timeline, from the create call to the first query."""
     events = (*collect.of_request(*request), *found.events, *edges.events(request[0]))
     return Measured("launch", timeline(events, found.offsets, LAUNCH_CUTS, found.reasons), events, found.offsets)
+
+
+def healthy(found: Look, edges: collect.Edges) -> Measured:
+    """How the news went on to Trove's API, from the first query to HEALTHY."""
+    events = (*found.events, *edges.events(0.0))
+    return Measured("healthy", timeline(events, found.offsets, HEALTHY_CUTS, found.reasons), events, found.offsets)

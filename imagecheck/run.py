@@ -289,7 +289,12 @@ class Road(Steps):
             self.launch()
             return measure.launch(self._launch_look, (self._asked.began, self._asked.accepted), self._edges["launch"])
 
-        return self._measured("launch timings", take)
+        def after() -> Measured:
+            return measure.healthy(self._launch_look, self._edges["launch"])
+
+        found = self._measured("launch timings", take)
+        self._measured("HEALTHY timings", after)
+        return found
 
     def stopped(self) -> Operation:
         """The database stopped through Trove."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import contextlib
+import dataclasses
 import functools
 import secrets
 import threading
@@ -29,6 +30,7 @@ from imagecheck.registry import publish
 HEALTHY_DEADLINE = 1200  # seconds; Trove's own usage_timeout is 1800
 LOGIN_DEADLINE = 120
 KNOCK = 0.5  # seconds for one TCP connect; Trove is asked once per second meanwhile
+GLANCE = 3.0  # seconds for each step of a query that may come too early
 NAME = "imagecheck"  # of the database and of its user
 
 
@@ -124,9 +126,11 @@ def wait_healthy(ground: Ground, asked: Asked, edges: Edges) -> trove.Shown:
             if edges.has("broker_connected"):  # until then a guest may swallow what knocks
                 if port is None:
                     tenant = nova.show(ground.cloud, shown.server_id).address(ground.where.tenant.name)
-                    port = _database(ground, tenant, asked.password)
-                if port.address:
-                    edges.look("port_open", time.time, functools.partial(port.port_open, timeout=KNOCK))
+                    port = dataclasses.replace(_database(ground, tenant, asked.password), timeout=GLANCE)
+                if port.address and edges.look(
+                    "port_open", time.time, functools.partial(port.port_open, timeout=KNOCK)
+                ):
+                    edges.look("first_query", time.time, port.answers)
             if guest is None and ground.cloud.site.guest_key:
                 guest = _reach(ground, nova.show(ground.cloud, shown.server_id))
                 watch.enter(guest)
@@ -225,7 +229,9 @@ def _own_copy(key: Path, folder: Path) -> Path:
 
 
 def first_query(ground: Ground, asked: Asked, shown: trove.Shown, edges: Edges) -> None:
-    """Time the first answered query, before anything else takes a second; a silent database is for `serve` to tell."""
+    """The first answered query, where nothing was answered before HEALTHY; a silent database is for `serve` to tell."""
+    if edges.has("first_query"):
+        return
     address = nova.show(ground.cloud, shown.server_id).address(ground.where.tenant.name)
     with contextlib.suppress(waits.TimedOut):
         seen = _database(ground, address, asked.password).wait(deadline=60)

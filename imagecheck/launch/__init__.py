@@ -3,7 +3,7 @@
 Measuring is ``collect``; this package's ``events`` and ``timeline`` only judge and never touch a cloud.
 """
 
-from imagecheck.launch.cuts import BOOT_CUTS, FLOORS, LAUNCH_CUTS, Cut, Floor
+from imagecheck.launch.cuts import BOOT_CUTS, FLOORS, HEALTHY_CUTS, LAUNCH_CUTS, Cut, Floor
 from imagecheck.launch.events import Event, Offset, best_offset
 from imagecheck.launch.timeline import Phase, Timeline, phase_times, timeline
 from imagecheck.launch.vocabulary import EVENTS, Clock, Kind
@@ -12,6 +12,7 @@ __all__ = [
     "BOOT_CUTS",
     "EVENTS",
     "FLOORS",
+    "HEALTHY_CUTS",
     "LAUNCH_CUTS",
     "Clock",
     "Cut",

@@ -44,9 +44,9 @@ class Run:
 
 @dataclass(frozen=True)
 class Measured:
-    """One measured start: the bare boot or the Trove launch."""
+    """One measured start: the bare boot, the Trove launch, or the news of it on its way to Trove's API."""
 
-    kind: Literal["boot", "launch"]
+    kind: Literal["boot", "launch", "healthy"]
     timeline: Timeline
     events: tuple[Event, ...] = ()
     offsets: tuple[Offset, ...] = ()
@@ -54,7 +54,7 @@ class Measured:
     @property
     def title(self) -> str:
         """As it is called in reports."""
-        return "bare boot" if self.kind == "boot" else "Trove launch"
+        return {"boot": "bare boot", "launch": "Trove launch", "healthy": "first query to HEALTHY"}[self.kind]
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,7 @@ def words_of(report: dict[str, Any], shown: str) -> str:
     """What a run said of its fault; where there is no report, its last lines."""
     fault = report.get("fault") or {}
     parts = [fault.get("sentence"), fault.get("seen"), fault.get("cause"), (fault.get("known") or {}).get("sentence")]
+    parts += [one.get("sentence") for one in report.get("retried", [])]
     parts += [sentence(report.get("requests") or {}), *report.get("left", [])]
     if not any(parts):
         lines = [one for one in shown.splitlines() if one.strip()]

@@ -134,6 +134,26 @@ class Quota:
 
 
 @dataclass(frozen=True)
+class Deleted:
+    """The run's image is deleted by another client of the cloud."""
+
+    at: tuple[Moment, ...]
+    alone: bool = False
+
+    def begin(self, stand: Stand) -> None:
+        """Nothing."""
+
+    def strike(self, stand: Stand) -> None:
+        """By the run's tag, as nobody else would find it."""
+        for run in stand.child.seen:
+            for image in stand.cloud.admin.image.images(tag=run):
+                stand.cloud.admin.image.delete_image(image)
+
+    def end(self, stand: Stand) -> None:
+        """Nothing."""
+
+
+@dataclass(frozen=True)
 class Full:
     """A file system of ``size`` for one of the run's folders ("home", "report", "home/images"), full at the moment."""
 

@@ -116,6 +116,9 @@ FACTS: dict[str, tuple[Facts, Facts]] = {
     "nova-error": (Facts(server_status="ERROR"), Facts(server_status="BUILD")),
     "agent-said-failed": (Facts(told="failed to spawn"), Facts(told="building")),
     "agent-silent": (Facts(told="guestagent error"), Facts(told="new")),
+    "taskmanager-lost": (
+        Facts(status="BUILD", told="healthy"), Facts(status="BUILD", told="building", operating_status="HEALTHY"),
+    ),
     "active-not-healthy": (
         Facts(status="ACTIVE", operating_status="SHUTDOWN"), Facts(status="ACTIVE", operating_status="HEALTHY"),
     ),

@@ -12,6 +12,7 @@ from imagecheck.launch import (
     BOOT_CUTS,
     EVENTS,
     FLOORS,
+    HEALTHY_CUTS,
     LAUNCH_CUTS,
     Cut,
     Event,
@@ -229,7 +230,7 @@ def test_the_true_offset_lies_within_the_uncertainty_however_asymmetric_the_path
 
 
 def test_the_tables_speak_one_vocabulary_and_each_phase_has_its_own_name():
-    for cuts in (BOOT_CUTS, LAUNCH_CUTS):
+    for cuts in (BOOT_CUTS, LAUNCH_CUTS, HEALTHY_CUTS):
         events = [cut.event for cut in cuts]
         assert [event for event in EVENTS if event in events] == events, "in the order of a good launch"
         phases = [cut.phase for cut in cuts[1:]]
@@ -238,10 +239,11 @@ def test_the_tables_speak_one_vocabulary_and_each_phase_has_its_own_name():
         assert not cuts[0].phase
     assert BOOT_CUTS[-1].event == "broker_connected"
     assert LAUNCH_CUTS[-1].event == "first_query"
+    assert (HEALTHY_CUTS[0].event, HEALTHY_CUTS[-1].event) == ("first_query", "healthy")
 
 
 def test_every_phase_of_a_launch_is_named():
-    whole = " ".join(cut.phase for cut in LAUNCH_CUTS)
+    whole = " ".join(cut.phase for cut in (*LAUNCH_CUTS, *HEALTHY_CUTS))
     for wanted in (
         "API accepted", "scheduling", "network", "image download", "spawn", "firmware and loader", "kernel", "initrd",
         "cloud-init", "agent imports", "broker", "storage preparation", "image pull", "container start",
@@ -274,8 +276,8 @@ def test_what_every_launch_has_is_lost_when_it_is_missing():
 
 
 def test_waiting_is_told_from_work_and_names_the_floors():
-    waiting = {cut.phase: cut.waiting for cut in LAUNCH_CUTS if cut.waiting}
-    assert set(waiting) == {"agent's health polls", "taskmanager's polls"}
+    waiting = {cut.phase: cut.waiting for cut in (*LAUNCH_CUTS, *HEALTHY_CUTS) if cut.waiting}
+    assert set(waiting) == {"agent's health polls to first query", "taskmanager's polls"}
     said = " ".join(waiting.values())
     assert all(option in said for option in FLOORS if option != "report_interval")
     assert all(floor.source.startswith("trove/") for floor in FLOORS.values())

@@ -47,11 +47,22 @@ def test_each_event_of_a_silent_source_has_the_reason(nobody):
 def test_what_the_harness_saw_itself_is_still_a_timeline(nobody):
     edges = Edges()
     edges.saw("nova_active", REQUEST[0] + 10, REQUEST[0] + 11)
+    edges.saw("port_open", REQUEST[0] + 80, REQUEST[0] + 81)
     edges.saw("healthy", REQUEST[0] + 90, REQUEST[0] + 91)
     line = measure.launch(nobody, REQUEST, edges).timeline
-    assert [phase.name.split(" + ")[-1] for phase in line.phases] == ["API accepted", "spawn", "taskmanager's polls"]
-    assert line.seconds == pytest.approx(90.5)
+    assert [phase.name.split(" + ")[-1] for phase in line.phases] == ["API accepted", "spawn"]
+    assert line.seconds == pytest.approx(10.5)
     assert "first_query" in line.lost
     assert set(line.missing) == {cut.event for cut in LAUNCH_CUTS} - {
-        "api_called", "api_accepted", "nova_active", "healthy",
+        "api_called", "api_accepted", "nova_active",
     }  # fmt: skip
+
+
+def test_the_way_from_the_first_query_to_healthy_is_told_apart(nobody):
+    edges = Edges()
+    edges.saw("first_query", REQUEST[0] + 80, REQUEST[0] + 81)
+    edges.saw("status_healthy", REQUEST[0] + 82, REQUEST[0] + 83)
+    edges.saw("healthy", REQUEST[0] + 90, REQUEST[0] + 91)
+    line = measure.healthy(nobody, edges).timeline
+    assert [phase.name for phase in line.phases] == ["prepare's end + heartbeat", "taskmanager's polls"]
+    assert line.seconds == pytest.approx(10.0)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from imagecheck import report
 from imagecheck.errors import UNKNOWN, Cause
-from imagecheck.launch import BOOT_CUTS, EVENTS, LAUNCH_CUTS, Event, Offset, timeline
+from imagecheck.launch import BOOT_CUTS, EVENTS, HEALTHY_CUTS, LAUNCH_CUTS, Event, Offset, timeline
 from imagecheck.report import Check, Fault, Measured, Retry, Run
 
 FOLDER = Path(report.__file__).parent
@@ -42,10 +42,11 @@ def written(table):
 
 
 def test_timings_fit_their_schema():
-    table = written(report.timings_table(RUN, [measured("boot", BOOT_CUTS), measured("launch", LAUNCH_CUTS)]))
+    starts = {"boot": BOOT_CUTS, "launch": LAUNCH_CUTS, "healthy": HEALTHY_CUTS}
+    table = written(report.timings_table(RUN, [measured(kind, cuts) for kind, cuts in starts.items()]))
     TIMINGS.validate(table)
-    phases = table["starts"]["launch"]["phases"]
-    assert [phase["name"] for phase in phases if phase["waiting"]] == ["agent's health polls", "taskmanager's polls"]
+    waiting = [phase["name"] for kind in starts for phase in table["starts"][kind]["phases"] if phase["waiting"]]
+    assert waiting == ["agent's health polls to first query", "taskmanager's polls"]
     TIMINGS.validate(written(report.timings_table(Run("x", "", "", ""), [])))
 
 

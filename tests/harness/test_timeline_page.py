@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from imagecheck.launch import BOOT_CUTS, EVENTS, FLOORS, LAUNCH_CUTS
+from imagecheck.launch import BOOT_CUTS, EVENTS, FLOORS, HEALTHY_CUTS, LAUNCH_CUTS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "timeline.md"
 pytestmark = pytest.mark.skipif(not PAGE.is_file(), reason="needs a checkout")
@@ -18,6 +18,7 @@ def tables() -> dict[str, list[str]]:
         f"| {cut.waiting or 'work'} |"
         for cut in LAUNCH_CUTS[1:]
     ]
+    phases += [f"| {cut.phase} | `{cut.event}` | after it | {cut.waiting or 'work'} |" for cut in HEALTHY_CUTS[1:]]
     events = [
         f"| `{name}` | {kind.what} | {kind.source} | {kind.clock} | {kind.resolution} | {kind.absent} |"
         for name, kind in EVENTS.items()

@@ -12,7 +12,7 @@ from imagecheck.report.html import draw
 from imagecheck.report.html.draw import Bar, Scale
 from imagecheck.report.reading import Told
 
-_TITLES = {"boot": "bare boot", "launch": "Trove launch", "server": "Nova server"}
+_TITLES = {"boot": "bare boot", "launch": "Trove launch", "healthy": "first query to HEALTHY", "server": "Nova server"}
 FAILED = 3  # failed launches of a label that are shown in full; the others are in the strips with their cause
 
 
