@@ -154,13 +154,13 @@ ROWS = (
     Row("made-gone", "boot", "cloud", 57, "what this run made is gone, and it was not this run that removed it: could "
         "not {what}", "does another job clean up in this project, or did the service's database lose what it had "
         "confirmed?", "RFC 9110, 15.5.5; imagecheck/cloud/connection.py Missing", _TROVE, (": not found",),
-        r"could not (?P<what>[a-z][^:\n]{2,80}): not found"),
+        r"could not (?P<what>[a-z][^:\n]{2,80}): not found", proven=True),
     Row("taskmanager-lost", "service", "cloud", 12, "the database serves and its agent says so, but Trove stays at "
         "BUILD: the task that made the instance is not worked on any more", "was trove-taskmanager restarted, or "
         "killed, meanwhile? It does not take up again what it had begun: its log, then a new instance",
         "trove/taskmanager/models.py wait_for_instance; a cast that was acknowledged is not sent again, 2025.1",
         holds=lambda f: "the agent told Trove: healthy; Trove: BUILD" if (f.status, f.told) == ("BUILD", "healthy")
-        else "", fatal=True, grace=60, retry=True),
+        else "", fatal=True, grace=60, retry=True, proven=True),
     Row("active-not-healthy", "service", "image", 10, "Trove calls the instance ACTIVE though the database does not "
         "serve", "ACTIVE says only that Nova is active and no task runs: look at the container and its log",
         "trove/instance/models.py SimpleInstance.status, 2025.1",
