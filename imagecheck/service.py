@@ -108,8 +108,12 @@ def ask(ground: Ground, version: datastore.Version, name: str = "") -> Asked:
     return Asked(made[0], name, version, password, made[1], made[2])
 
 
-def wait_healthy(ground: Ground, asked: Asked, edges: Edges) -> trove.Shown:
-    """Wait for ACTIVE and HEALTHY and note on the way what can be seen from outside."""
+def wait_healthy(ground: Ground, asked: Asked, edges: Edges, *, enter_after: float = 0.0) -> trove.Shown:
+    """Wait for ACTIVE and HEALTHY and note on the way what can be seen from outside.
+
+    The guest is looked into by SSH as well, once ``enter_after`` seconds have passed: a session costs a guest under
+    emulation some seconds of its processors.
+    """
     look = watch_connected(ground, asked.id, edges)
     watch = watchdog(ground, asked.id)
     guest: ssh.Guest | None = None
@@ -131,7 +135,7 @@ def wait_healthy(ground: Ground, asked: Asked, edges: Edges) -> trove.Shown:
                     "port_open", time.time, functools.partial(port.port_open, timeout=KNOCK)
                 ):
                     edges.look("first_query", time.time, port.answers)
-            if guest is None and ground.cloud.site.guest_key:
+            if guest is None and ground.cloud.site.guest_key and time.time() - asked.began >= enter_after:
                 guest = _reach(ground, nova.show(ground.cloud, shown.server_id))
                 watch.enter(guest)
 

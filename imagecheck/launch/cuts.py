@@ -89,8 +89,8 @@ BOOT_CUTS: tuple[Cut, ...] = (
 )
 
 # Trove casts prepare while the server is still building; the agent finds it in its queue. Inside prepare the agent
-# writes settings, starts the container, waits until the database answers often enough and makes databases and users,
-# the last thing that a client's first query needs.
+# writes settings, starts the container, waits until the database answers often enough and says so; then it makes
+# databases and users, the last thing that a client's first query needs (manager.py, prepare).
 LAUNCH_CUTS: tuple[Cut, ...] = (
     Cut("api_called", ""),
     Cut("api_accepted", "API accepted"),
@@ -102,16 +102,15 @@ LAUNCH_CUTS: tuple[Cut, ...] = (
     Cut("container_started", "container start"),
     Cut("database_ready", "database initialisation"),
     Cut(
-        "first_query", "agent's health polls to first query",
+        "prepare_ended", "agent's health polls",
         "the agent's polls: state_healthy_counts in a row, state_change_poll_time apart (guest settings)",
     ),
+    Cut("first_query", "first query"),
 )  # fmt: skip
 
-# What comes after a client has its answer: the way of the news to Trove's API.
+# What comes after a client has its answer: until the news is in Trove's API.
 HEALTHY_CUTS: tuple[Cut, ...] = (
     Cut("first_query", ""),
-    Cut("prepare_ended", "prepare's end"),
-    Cut("status_healthy", "heartbeat"),
     Cut(
         "healthy", "taskmanager's polls",
         "taskmanager's next look: usage_sleep_time, backing off to 30 s (trove.conf)",

@@ -173,10 +173,6 @@ EVENTS: Final[dict[str, Kind]] = {
         "docker calls the container healthy", "docker events: health_status", "guest", "ns",
         "the container has no health check (Trove gives one from 2026.1 on)",
     ),
-    "first_query": Kind(
-        "a query over the tenant network is answered", "harness: SQL client, by polling once the port is open",
-        "harness", "the poll's period, 1 s",
-    ),
     "prepare_ended": Kind(
         "the agent has seen its database healthy often enough", "mtime of .guestagent.prepare.end", "guest", _FILE
     ),
@@ -191,6 +187,10 @@ EVENTS: Final[dict[str, Kind]] = {
     "notified": Kind(
         "Trove's notification trove.instance.create", "notifications.info on the operator's broker", "cloud", _ALWAYS,
         "the site names no broker of notifications, and reading its queue would take them from who needs them",
+    ),
+    "first_query": Kind(
+        "a query over the tenant network is answered", "harness: SQL client, by polling once the port is open",
+        "harness", "the poll's period, 1 s",
     ),
     "healthy": Kind(
         "Trove says HEALTHY", "Trove API: operating_status, by polling", "harness", "the poll's period, 1 s"

@@ -277,7 +277,7 @@ def test_what_every_launch_has_is_lost_when_it_is_missing():
 
 def test_waiting_is_told_from_work_and_names_the_floors():
     waiting = {cut.phase: cut.waiting for cut in (*LAUNCH_CUTS, *HEALTHY_CUTS) if cut.waiting}
-    assert set(waiting) == {"agent's health polls to first query", "taskmanager's polls"}
+    assert set(waiting) == {"agent's health polls", "taskmanager's polls"}
     said = " ".join(waiting.values())
     assert all(option in said for option in FLOORS if option != "report_interval")
     assert all(floor.source.startswith("trove/") for floor in FLOORS.values())

@@ -64,5 +64,5 @@ def test_the_way_from_the_first_query_to_healthy_is_told_apart(nobody):
     edges.saw("status_healthy", REQUEST[0] + 82, REQUEST[0] + 83)
     edges.saw("healthy", REQUEST[0] + 90, REQUEST[0] + 91)
     line = measure.healthy(nobody, edges).timeline
-    assert [phase.name for phase in line.phases] == ["prepare's end + heartbeat", "taskmanager's polls"]
+    assert [phase.name for phase in line.phases] == ["taskmanager's polls"]
     assert line.seconds == pytest.approx(10.0)
