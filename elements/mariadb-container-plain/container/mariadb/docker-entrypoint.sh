@@ -1,5 +1,5 @@
 #!/bin/bash
-# The steps of the official image (docker-entrypoint.sh of docker-library/mariadb 11.8), without its time zones.
+# The steps of the official image (docker-entrypoint.sh of docker-library/mariadb 11.8).
 set -eu
 
 case ${1:-} in
@@ -17,6 +17,8 @@ option() { # the value of --NAME among the arguments, else from the configuratio
     my_print_defaults --mysqld | sed -n "s/^--$(echo "$name" | sed "s/-/[-_]/g")=//p" | tail -n 1
 }
 
+# The official image has this in its configuration.
+set -- --skip-name-resolve "$@"
 [ "$(id -u)" != 0 ] || set -- --user=mysql "$@"
 data=$(option datadir "$@")
 data=${data:-/var/lib/mysql}
@@ -38,6 +40,8 @@ if [ ! -e "$data/.with-password" ]; then
         kill -0 "$server"
         sleep 1
     done
+    mariadb-tzinfo-to-sql --skip-write-binlog /usr/share/zoneinfo |
+        mariadb --protocol=socket -uroot --socket="$socket" --database=mysql
     secret=$(printf %s "$password" | sed "s/[\\\\']/\\\\&/g")
     mariadb --protocol=socket -uroot --socket="$socket" <<SQL
 SET PASSWORD FOR root@localhost = PASSWORD('$secret');
