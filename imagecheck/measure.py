@@ -12,7 +12,17 @@ from imagecheck.cloud.connection import Cloud, server_date
 from imagecheck.errors import ImagecheckError
 from imagecheck.guest import clock, console, facts
 from imagecheck.guest.ssh import Guest
-from imagecheck.launch import BOOT_CUTS, EVENTS, HEALTHY_CUTS, LAUNCH_CUTS, Event, Offset, best_offset, collect, timeline
+from imagecheck.launch import (
+    BOOT_CUTS,
+    EVENTS,
+    HEALTHY_CUTS,
+    LAUNCH_CUTS,
+    Event,
+    Offset,
+    best_offset,
+    collect,
+    timeline,
+)
 from imagecheck.report import Measured
 
 ROUNDS = 5
