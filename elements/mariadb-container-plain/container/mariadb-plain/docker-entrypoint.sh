@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/bin/sh
 # The steps of the official image (docker-entrypoint.sh of docker-library/mariadb 11.8).
 set -eu
 
