@@ -127,7 +127,8 @@ def wait_healthy(ground: Ground, asked: Asked, edges: Edges, *, enter_after: flo
             return
         if edges.has("nova_active") or _is_active(ground, shown.server_id, edges):
             look()
-            if edges.has("broker_connected"):  # until then a guest may swallow what knocks
+            # Until the agent is there, a guest may swallow what knocks. Trove's word stands in for a silent broker.
+            if edges.has("broker_connected") or edges.has("status_building"):
                 if port is None:
                     tenant = nova.show(ground.cloud, shown.server_id).address(ground.where.tenant.name)
                     port = dataclasses.replace(_database(ground, tenant, asked.password), timeout=GLANCE)

@@ -162,7 +162,7 @@ EVENTS: Final[dict[str, Kind]] = {
     "port_open": Kind(
         "the database's port takes a connection on the tenant network",
         "harness: TCP connect, by polling once the agent is on its broker", "harness", "the poll's period, 1 s",
-        "the broker could not be asked, so nothing knocked before the end",
+        "neither broker nor Trove told of the agent, so nothing knocked before the end",
     ),
     "database_ready": Kind(
         "the database is initialised and takes connections",
