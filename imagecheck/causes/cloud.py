@@ -155,6 +155,11 @@ ROWS = (
         "not {what}", "does another job clean up in this project, or did the service's database lose what it had "
         "confirmed?", "RFC 9110, 15.5.5; imagecheck/cloud/connection.py Missing", _TROVE, (": not found",),
         r"could not (?P<what>[a-z][^:\n]{2,80}): not found", proven=True),
+    Row("nova-stuck", "boot", "cloud", 8, "Nova does not go on with the server: it stays at BUILD ({what})",
+        "nova-scheduler, nova-conductor and nova-compute, and their database and broker: was one of them restarted, or "
+        "away, meanwhile? Their logs, then a new server",
+        "nova/conductor/manager.py schedule_and_build_instances, 2025.1", _TROVE, ("for Nova to call the server ACTIVE",), r"for Nova to call the server ACTIVE; seen last: BUILD "
+        r"\((?P<what>scheduling|no task|networking|block_device_mapping)\)", proven=True),
     Row("taskmanager-lost", "service", "cloud", 12, "the database serves and its agent says so, but Trove stays at "
         "BUILD: the task that made the instance is not worked on any more", "was trove-taskmanager restarted, or "
         "killed, meanwhile? It does not take up again what it had begun: its log, then a new instance",
