@@ -158,7 +158,8 @@ ROWS = (
     Row("nova-stuck", "boot", "cloud", 8, "Nova does not go on with the server: it stays at BUILD ({what})",
         "nova-scheduler, nova-conductor and nova-compute, and their database and broker: was one of them restarted, or "
         "away, meanwhile? Their logs, then a new server",
-        "nova/conductor/manager.py schedule_and_build_instances, 2025.1", _TROVE, ("for Nova to call the server ACTIVE",), r"for Nova to call the server ACTIVE; seen last: BUILD "
+        "nova/conductor/manager.py schedule_and_build_instances, 2025.1", _TROVE,
+        ("for Nova to call the server ACTIVE",), r"for Nova to call the server ACTIVE; seen last: BUILD "
         r"\((?P<what>scheduling|no task|networking|block_device_mapping)\)", proven=True),
     Row("taskmanager-lost", "service", "cloud", 12, "the database serves and its agent says so, but Trove stays at "
         "BUILD: the task that made the instance is not worked on any more", "was trove-taskmanager restarted, or "
