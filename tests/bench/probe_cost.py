@@ -113,22 +113,24 @@ def bare_boot(starter, worker, number):
 
 
 def bare_launch(starter, worker, number):
-    """The request of a launch; Trove is asked once a second, then the database."""
+    """The request of a launch; once a second Trove is asked for its server, and from then on the database alone."""
     ground = dataclasses.replace(starter.ground(worker), run=f"{starter.road.run}-{number}")
     asked = service.ask(ground, starter.road.version(), ground.run)
-    database = None
+    server = there = None
 
     def answers():
-        nonlocal database
-        if database is None:
+        nonlocal server, there
+        if there is None:
             shown = trove.show(ground.cloud, asked.id)
             trove.raise_fault(ground.cloud, shown)
-            if not shown.healthy:
+            server = nova.show(ground.cloud, shown.server_id) if shown.server_id else None
+            address = server.address(ground.where.tenant.name) if server else ""
+            if not address:
                 return NotYet(shown.summary)
-            server = nova.show(ground.cloud, shown.server_id)
-            database = service._database(ground, server.address(ground.where.tenant.name), asked.password), server
-        database[0].wait(deadline=60)
-        return Ready(database[1])
+            there = dataclasses.replace(service._database(ground, address, asked.password), timeout=service.GLANCE)
+        if there.port_open(timeout=service.KNOCK) and there.answers():
+            return Ready(nova.show(ground.cloud, server.id))  # launched_at is known by now
+        return NotYet("no answer from the database")
 
     return _bare(asked.began, asked.accepted, answers)
 

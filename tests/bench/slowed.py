@@ -1,8 +1,8 @@
 """A copy of an image that starts slower: `./dev python tests/bench/slowed.py OUT.qcow2 [--seconds 10]`.
 
-A unit sleeps once cloud-init has written the agent's files, before the agent may read them. Docker waits with it: the
-agent of the Debian guests loads its modules meanwhile, and what it waits for in the end is Docker. The copy is for a
-series that has to end with REGRESSED and name the phases (docs/performance.md). Needs root and the built image.
+An ordinary unit sleeps, and the agent is ordered after it: what somebody adds who wants something done "before the
+agent". It costs the sleep and the early start, as the agent loads its modules only then. The copy is for a series that
+has to end with REGRESSED and name the phases (docs/performance.md). Needs root and the built image.
 """
 
 import argparse
@@ -18,26 +18,24 @@ import overlay  # noqa: E402
 
 from imagecheck import build, definition  # noqa: E402
 
-UNIT = """[Unit]
-After=cloud-init-network.service cloud-init.service
-Before=trove-guestagent-injected.service containerd.service docker.service
+AGENT = "trove-guestagent.service"
+UNIT = f"""[Unit]
+Before={AGENT}
 [Service]
 Type=oneshot
-ExecStart=/usr/bin/sleep {seconds}
-[Install]
-RequiredBy=trove-guestagent-injected.service
+ExecStart=/usr/bin/sleep {{seconds}}
 """
 
 
 def slow(root: Path, seconds: float) -> None:
     """Put the unit into the mounted root."""
     units = root / "etc/systemd/system"
-    if not (units / "trove-guestagent-injected.service").exists():
-        raise SystemExit("the image has no trove-guestagent-injected.service: it is not of trove-guest-agent-early")
-    (units / "slowed.service").write_text(UNIT.format(seconds=seconds))
-    wanted = units / "trove-guestagent-injected.service.requires"
-    wanted.mkdir(exist_ok=True)
-    (wanted / "slowed.service").symlink_to("../slowed.service")
+    if not (units / AGENT).exists():
+        raise SystemExit(f"the image has no {AGENT} in /etc/systemd/system: it is not of trove-guest-agent")
+    (units / "slowed.service").write_text(UNIT.format(seconds=f"{seconds:g}"))
+    required = units / f"{AGENT}.requires"
+    required.mkdir(exist_ok=True)
+    (required / "slowed.service").symlink_to("../slowed.service")
 
 
 def main() -> None:
