@@ -208,6 +208,16 @@ def settings(tree: Tree) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+def runtime(settings: dict[str, Any]) -> str:
+    """The program that daemon.json's settings make the default runtime; empty: none, or one that is a shim.
+
+    Source: dockerd's documentation, "Configure container runtimes": a runtime has a ``path`` or a ``runtimeType``.
+    """
+    named = settings.get("default-runtime")
+    one = inside.table(inside.table(settings.get("runtimes")).get(named)) if isinstance(named, str) else {}
+    return str(one.get("path") or "")
+
+
 def driver_wanted(tree: Tree) -> str:
     """The storage driver that dockerd is told to use; empty: it takes the one whose store has images."""
     own = settings(tree) or {}

@@ -12,12 +12,13 @@ from imagecheck.tree import Tree, breaks_off
 
 PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
+RUNC = "runc"  # dockerd's default runtime; daemon.json may name another one
 # Program -> who asks for it. Source: moby's and containerd's own documentation of what they run.
 DOCKER = {
     "dockerd": "it is Docker",
     "containerd": "dockerd runs containers through it",
     "containerd-shim-runc-v2": "containerd starts each container with it",
-    "runc": "the shim starts the container's process with it",
+    RUNC: "the shim starts the container's process with it",
     "iptables": 'dockerd publishes ports with it (daemon.json: "iptables": false does without)',
 }
 
@@ -69,13 +70,14 @@ def flaw(tree: Tree, file: str) -> str:
 def docker_flaws(tree: Tree) -> list[str]:
     """ "program flaw: why it is needed" for each of `DOCKER` that cannot start."""
     found = []
-    without = (container.settings(tree) or {}).get("iptables") is False
+    settings = container.settings(tree) or {}
     for name, why in DOCKER.items():
-        if name == "iptables" and without:
+        if name == "iptables" and settings.get("iptables") is False:
             continue
-        wrong = flaw(tree, program(tree, name) or f"/usr/bin/{name}")
-        if wrong:
-            found.append(f"{name} {wrong}: {why}")
+        needed = (container.runtime(settings) or RUNC) if name == RUNC else name
+        place = needed if needed.startswith("/") else program(tree, needed) or f"/usr/bin/{needed}"
+        if wrong := flaw(tree, place):
+            found.append(f"{needed} {wrong}: {why}")
     return found
 
 

@@ -316,6 +316,20 @@ def test_dockerds_settings_are_read_as_dockerd_would(tree):
     assert container.driver_wanted(tree) == "containerd's snapshotter"
 
 
+@pytest.mark.parametrize(
+    ("text", "program"),
+    [
+        ('{"default-runtime": "crun", "runtimes": {"crun": {"path": "/usr/bin/crun"}}}', "/usr/bin/crun"),
+        ('{"runtimes": {"crun": {"path": "/usr/bin/crun"}}}', "runc"),
+        ('{"default-runtime": "kata", "runtimes": {"kata": {"runtimeType": "io.containerd.kata.v2"}}}', "runc"),
+        ('{"default-runtime": ["crun"], "runtimes": ["crun"]}', "runc"),
+    ],
+)
+def test_the_default_runtime_has_to_be_there(tree, text, program):
+    put(tree, "/etc/docker/daemon.json", text)
+    assert [flaw for flaw in runtime.docker_flaws(tree) if flaw.startswith(f"{program} is missing")]
+
+
 # ---- what is left behind
 
 

@@ -1,0 +1,1 @@
+raise ImportError("left out of a guest's first boot")
