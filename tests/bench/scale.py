@@ -71,6 +71,7 @@ def walk(given, site, report):
     ]  # fmt: skip
     print(" ".join(["$ pytest", *command[3:]]), flush=True)
     began, file, looks = time.monotonic(), report / given.image / "launches.jsonl", []
+    file.unlink(missing_ok=True)  # of an earlier run with that report: its lines are not ours
     with subprocess.Popen(command, cwd=ROOT) as process:
 
         def ended():
