@@ -26,7 +26,7 @@ def judged(made: Series, name: str, launches: Launches) -> Series:
     """
     mine, other = _of(made, name), [one for one in made.samples if one.label != name]
     summaries = tuple(judge.summarize(_of(made, label)) for label in labels(made.samples))
-    judgement = judge.compare(other, mine) if launches.against else None
+    judgement = judge.compare(other, mine) if launches.against and other and mine else None
     against_baseline = None
     if launches.baseline is not None and mine:
         today = datetime.now(UTC).date()

@@ -10,8 +10,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from imagecheck import causes, fingerprint, progress, waits
@@ -35,17 +34,28 @@ LAST_REQUEST = 10.0  # seconds that requests under way get when the series is in
 LINES = 100  # starts up to which each one leaves a line on the terminal
 
 
-def walk(roads: Sequence[Road], options: Launches, *, release: str, yes: bool = False) -> Series:
-    """The series of these images, the first one's report folder keeping it. Raises what ends it before its first start.
+def walk(
+    roads: Sequence[Road],
+    options: Launches,
+    *,
+    release: str,
+    yes: bool = False,
+    kept: Callable[[Series], Series] = lambda made: made,
+) -> Series:
+    """The series of these images, the first one's report folder keeping it, as ``kept`` returns it.
 
-    UsageError where every start would end in one; StepFailed where an image cannot be had or uploaded.
+    What an interrupted series has is given to ``kept``, too, before it raises. Raises what ends it before its first
+    start: UsageError where every start would end in one; StepFailed where an image cannot be had or uploaded.
     """
     mine = _Series(roads, options, release, yes)
     try:
-        made = mine.walk()
+        mine.walk()
     finally:
         mine.close()
-    return replace(made, notes=tuple(mine.notes))
+        made = mine.made()
+        if made.samples:
+            made = kept(made)
+    return made
 
 
 class _Series:
@@ -68,10 +78,11 @@ class _Series:
         self._running: dict[int, tuple[str, float, list[str]]] = {}  # number -> label, since, what it is doing
         self._broke: BaseException | None = None
         self._fingerprints: dict[str, fingerprint.Fingerprints] = {}
+        self.planned = 0  # starts
 
     # ---- the walk
 
-    def walk(self) -> Series:
+    def walk(self) -> None:
         options = self._options
         _keep_older(self._file)
         for label, one in self._starters.items():
@@ -85,6 +96,7 @@ class _Series:
         self._has_room()
         order = rounds(list(self._starters), options.count, self._seed)
         self._waiting.extend(enumerate(order, 1))
+        self.planned = len(order)
         with progress.phase(f"{len(order)} launches") as shown:
             workers = [
                 threading.Thread(target=self._work, args=(number,), name=f"imagecheck-start-{number}", daemon=True)
@@ -105,9 +117,12 @@ class _Series:
                 raise
         if self._broke is not None:
             raise self._broke
+
+    def made(self) -> Series:
+        """All that there is so far."""
         return Series(
-            samples=tuple(sorted(self._samples, key=lambda one: one.number)), planned=len(order), file=self._file,
-            seed=self._seed, stopped=self._stopped,
+            samples=tuple(sorted(self._samples, key=lambda one: one.number)), planned=self.planned, file=self._file,
+            seed=self._seed, stopped=self._stopped, notes=tuple(self.notes),
         )  # fmt: skip
 
     def close(self) -> None:

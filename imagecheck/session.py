@@ -229,13 +229,13 @@ class Session:
             raise UsageError("a series is asked for without --launches N")
         others = [self.road(self._against)] if self._against else []
 
-        def walk() -> Series:
-            made = series_walk([road, *others], launches, release=self._release, yes=self._yes)
+        def kept(made: Series) -> Series:
             judged = replace(judging.judged(made, name, launches), changes=_changes([*others, road]))
             self._images[name].series = judged
             return judged
 
-        return road.step("series", walk)
+        walk = functools.partial(series_walk, [road, *others], launches, kept=kept)
+        return road.step("series", lambda: walk(release=self._release, yes=self._yes))
 
     # ---- what became of the checks
 

@@ -81,8 +81,8 @@ def world(tmp_path, monkeypatch):
     monkeypatch.setattr(hypervisor, "compute_hosts", lambda _: one.hosts)
     monkeypatch.setattr(nova, "flavors", lambda _: [])
 
-    def walk(*names, **options):
-        return series.walk([one.roads[name] for name in names], Launches(**options), release="epoxy")
+    def walk(*names, kept=lambda made: made, **options):
+        return series.walk([one.roads[name] for name in names], Launches(**options), release="epoxy", kept=kept)
 
     one.walk = walk
     return one
@@ -188,6 +188,29 @@ def test_an_interrupted_series_removes_everything_and_counts_nothing_more(world,
     gone.set()
     assert ("close", "a") in world.calls
     assert not world.file.exists()
+
+
+def test_what_an_interrupted_series_has_is_kept_all_the_same(world, monkeypatch):
+    gone, second, told = threading.Event(), threading.Event(), []
+
+    def plan(label, number):
+        if number == 2:
+            second.set()
+            gone.wait(20)
+
+    def interrupt(*_):
+        if second.wait(20):
+            raise KeyboardInterrupt
+
+    world.plan = plan
+    monkeypatch.setattr(series._Series, "_status", interrupt)
+    monkeypatch.setattr(series, "LAST_REQUEST", 0.1)
+    with pytest.raises(KeyboardInterrupt):
+        world.walk("a", count=5, kept=lambda made: told.append(made) or made)
+    gone.set()
+    assert [([one.number for one in made.samples], made.planned, made.stopped) for made in told] == [
+        ([1], 5, "interrupted")
+    ]
 
 
 def test_a_host_is_warmed_once_and_one_that_was_not_is_cold(world):
