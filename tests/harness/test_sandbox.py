@@ -80,6 +80,10 @@ def test_the_folder_keeps_its_secrets_private_and_out_of_print(folder: Folder) -
     assert keys.broker not in redact.redact(f"amqp login with {keys.broker}")
 
 
+REPLIES = "usr/lib/python3/dist-packages/oslo_messaging/_drivers/amqpdriver.py"
+POLL = "            except queue.Empty:\n                time.sleep(0.5)\n"
+
+
 @pytest.fixture
 def configured(folder: Folder) -> Folder:
     """The settings tree written over the few files that it edits in a real root."""
@@ -89,6 +93,9 @@ def configured(folder: Folder) -> Folder:
         ini.write_text(
             "[uwsgi]\nprocesses = 8\nthreads = 32\nplugins = python3,apparmor\napparmor-profile = x\nname = y\n"
         )
+    replies = folder.root / REPLIES
+    replies.parent.mkdir(parents=True)
+    replies.write_text(f"time.sleep(0.5)\nclass ReplyWaiters:\n    def get(self):\n{POLL}{POLL}")
     known = {"keypair": "k", "mgmt_network_id": "net-1", "mgmt_security_group_id": "sg-1"}
     rootfs.configure(folder, known | {"virt_type": "qemu", "cpu_mode": "none"})
     return folder
@@ -141,6 +148,11 @@ def test_each_api_runs_as_one_process(configured: Folder) -> None:
     assert "threads = 4\n" in text
     assert "apparmor" not in text
     assert "name = y\n" in text
+
+
+def test_only_the_wait_for_an_answer_is_made_shorter(configured: Folder) -> None:
+    text = (configured.root / REPLIES).read_text()
+    assert text == f"time.sleep(0.5)\nclass ReplyWaiters:\n    def get(self):\n{POLL.replace('0.5', '0.01')}{POLL}"
 
 
 def test_programs_are_executable_and_pass_shellcheck(configured: Folder) -> None:
