@@ -224,18 +224,19 @@ class Session:
 
     def series(self, name: str) -> Series:
         """The series of that image, walked once, and judged."""
-        road, launches = self.road(name), self.launches
+        roads, launches = [self.road(one) for one in (name, self._against) if one], self.launches
         if launches is None:
             raise UsageError("a series is asked for without --launches N")
-        others = [self.road(self._against)] if self._against else []
 
         def kept(made: Series) -> Series:
-            judged = replace(judging.judged(made, name, launches), changes=_changes([*others, road]))
+            judged = replace(judging.judged(made, name, launches), changes=_changes(roads[::-1]))
             self._images[name].series = judged
             return judged
 
-        walk = functools.partial(series_walk, [road, *others], launches, kept=kept)
-        return road.step("series", lambda: walk(release=self._release, yes=self._yes))
+        def walk() -> Series:
+            return series_walk(roads, launches, release=self._release, yes=self._yes, kept=kept)
+
+        return roads[0].step("series", walk)
 
     # ---- what became of the checks
 

@@ -48,6 +48,8 @@ def main():
         raise SystemExit(chromium.WHY_NOT)
     if given.launches < 4 * PARTS:
         raise SystemExit(f"--launches {given.launches}: give {4 * PARTS} or more, to look at fifths of them")
+    if given.report and given.report.exists():
+        raise SystemExit(f"--report {given.report}: is there already, and its samples would be counted: name a new one")
     signals = interrupts.handled(interrupts.TwoSteps(list, clean_up="this command: it sweeps before it begins"))
     with tempfile.TemporaryDirectory(prefix="imagecheck-scale-") as work, signals:
         report = given.report or Path(work) / "report"
@@ -71,7 +73,6 @@ def walk(given, site, report):
     ]  # fmt: skip
     print(" ".join(["$ pytest", *command[3:]]), flush=True)
     began, file, looks = time.monotonic(), report / given.image / "launches.jsonl", []
-    file.unlink(missing_ok=True)  # of an earlier run with that report: its lines are not ours
     with subprocess.Popen(command, cwd=ROOT) as process:
 
         def ended():

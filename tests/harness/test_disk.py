@@ -6,30 +6,12 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from disk_fixtures import link, put
 
 from imagecheck import disk, hostcmd, imagefile, inside
 from imagecheck.errors import StepFailed, UsageError
-from imagecheck.tree import Tree
 
-
-@pytest.fixture
-def tree(tmp_path):
-    root = tmp_path / "root"
-    (root / "etc/systemd/system").mkdir(parents=True)
-    (root / "usr/lib/systemd/system").mkdir(parents=True)
-    return Tree(root)
-
-
-def put(tree, path, text=""):
-    file = tree.root / path.lstrip("/")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text)
-
-
-def link(tree, path, target):
-    file = tree.root / path.lstrip("/")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.symlink_to(target)
+pytest_plugins = ["disk_fixtures"]
 
 
 # ---- the tree

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from disk_fixtures import put
 
 from imagecheck import bootable, elf, hostcmd, jail, packages, selfcheck
 from imagecheck.container import Container
@@ -21,14 +22,6 @@ def disk(tmp_path):
     for folder in ("etc", "usr/sbin", "usr/bin", "usr/lib/systemd/system"):
         (tmp_path / "root" / folder).mkdir(parents=True)
     return Disk(None, tmp_path / "root")
-
-
-def put(disk, path, text="", mode=0o644):
-    file = disk.root / path.lstrip("/")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    file.chmod(mode)
-    return file
 
 
 # ---- the root and the memory
