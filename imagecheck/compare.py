@@ -110,7 +110,7 @@ def lines(found: Judgement, *, phases: bool = False, width: int = 80) -> list[st
     for row in rows:
         name, *more = textwrap.wrap(shown(row.name), _NAME) or ["-"]
         mark = " *" if row.significant else ""
-        told.append(f"{name:<{_NAME}} {row.a:7.1f} {row.b:7.1f} {row.b - row.a:+8.1f}  {words.chance(row.p)[2:]}{mark}")
+        told.append(f"{name:<{_NAME}} {row.a:7.1f} {row.b:7.1f} {row.seconds:+8.1f}  {words.chance(row.p)[2:]}{mark}")
         told += [f"  {part}" for part in more]
         if row.waiting:
             told += _wrapped(f"  waiting for {row.waiting}", width)

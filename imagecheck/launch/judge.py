@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from imagecheck.launch import phases, stats, words
-from imagecheck.launch.judgement import Difference, Judgement, Summary, Verdict
+from imagecheck.launch import phases, rounds, stats, words
+from imagecheck.launch.judgement import Difference, Interval, Judgement, Summary, Verdict
 from imagecheck.launch.sample import FINGERPRINT, Sample, labels
 
 P = 0.01  # of the permutation test and of Fisher's
@@ -55,10 +55,13 @@ def compare(a: Sequence[Sample], b: Sequence[Sample], *, p: float = P, effect: f
         return Judgement(
             "INCOMPARABLE", words.incomparable(names, different), one, other, reasons=words.differing(names, different)
         )
-    times = _times(a), _times(b)
-    chance = stats.permutation_test(*times)
+    pairs = rounds.pairs(a, b)
+    if stats.smallest_signed(len(pairs)) >= p:
+        pairs = []  # so few rounds can prove nothing, while all launches together may
+    tested = _within(pairs) if pairs else _among(a, b)
+    chance = tested.chance
     success_p = stats.fisher(one.failed, one.count, other.failed, other.count)
-    difference, floor = _difference(a, b, one, other, chance, effect)
+    difference, floor = _difference(a, b, one, other, tested, effect)
     precision = _precision(p, difference)
     slower = difference.seconds if difference else words.side(one.median, other.median)
     proven = chance < p and abs(slower) > floor and not _contradicted(difference)
@@ -72,10 +75,11 @@ def compare(a: Sequence[Sample], b: Sequence[Sample], *, p: float = P, effect: f
     else:
         enough, more = _enough(one, other, difference, floor, precision, p)
         verdict = "PASS" if enough else "INSUFFICIENT"
-    table, left_out = phases.compare(a, b, whole=slower if proven and difference else 0.0, p=p)
+    table, left_out = phases.compare(a, b, pairs, whole=slower if proven and difference else 0.0, p=p)
     told = words.Told(
-        names=names, a=one, b=other, difference=difference, floor=floor, chance=chance, success_p=success_p,
-        proven=proven, more_fail=more_fail, fewer_fail=fewer_fail, more=more, effect=effect, phases=table,
+        names=names, a=one, b=other, difference=difference, slower=slower, floor=floor, chance=chance,
+        success_p=success_p, proven=proven, more_fail=more_fail, fewer_fail=fewer_fail, more=more, effect=effect,
+        phases=table,
     )  # fmt: skip
     return Judgement(
         verdict, words.sentence(verdict, told), one, other, difference, table,
@@ -112,17 +116,41 @@ def _times(samples: Sequence[Sample]) -> list[float]:
     return [one.seconds if one.completed else math.inf for one in samples]
 
 
+@dataclass(frozen=True)
+class _Tested:
+    """B against A: ``seconds`` inf or nan where not known; ``rounds`` 0 where all launches were permuted."""
+
+    chance: float
+    seconds: float
+    interval: Interval
+    rounds: int = 0
+
+
+def _among(a: Sequence[Sample], b: Sequence[Sample]) -> _Tested:
+    """All launches of A against all of B."""
+    times = _times(a), _times(b)
+    apart = stats.median(times[1]) - stats.median(times[0])
+    return _Tested(stats.permutation_test(*times), apart, stats.shift_interval(*times))
+
+
+def _within(pairs: Sequence[tuple[Sample, Sample]]) -> _Tested:
+    """B against A of the same round: what drifts from round to round drops out."""
+    sides = zip(_times([one for one, _ in pairs]), _times([other for _, other in pairs]), strict=True)
+    apart = [round(other - one, 9) for one, other in sides]  # so that equal differences are equal
+    return _Tested(stats.signed_rank_test(apart), stats.center(apart), stats.center_interval(apart), len(pairs))
+
+
 def _difference(
-    a: Sequence[Sample], b: Sequence[Sample], one: Summary, other: Summary, chance: float, effect: float
+    a: Sequence[Sample], b: Sequence[Sample], one: Summary, other: Summary, tested: _Tested, effect: float
 ) -> tuple[Difference | None, float]:
     """The difference, None where a median is not known, and the seconds above which it counts."""
-    if not math.isfinite(one.median) or not math.isfinite(other.median):
+    if not all(map(math.isfinite, (one.median, other.median, tested.seconds))):
         return None, 0.0
-    seconds = other.median - one.median
-    relative = seconds / one.median if one.median else 0.0
+    relative = tested.seconds / one.median if one.median else 0.0
     resolution = _half(a) + _half(b)
-    interval = stats.shift_interval(_times(a), _times(b))
-    return Difference(seconds, relative, chance, resolution, interval), max(effect * one.median, resolution)
+    return Difference(tested.seconds, relative, tested.chance, resolution, tested.interval, tested.rounds), max(
+        effect * one.median, resolution
+    )
 
 
 def _half(samples: Sequence[Sample]) -> float:
@@ -153,7 +181,8 @@ class _Precision:
 def _precision(p: float, difference: Difference | None) -> _Precision:
     """From the width of the shift's interval, which needs no assumption on what the times look like."""
     least = 1
-    while 2 / math.comb(2 * least, least) >= p and least < _MOST:
+    within = difference is not None and difference.rounds > 0
+    while (stats.smallest_signed(least) if within else 2 / math.comb(2 * least, least)) >= p and least < _MOST:
         least += 1
     interval = difference.interval if difference else None
     if interval and math.isfinite(interval.low) and math.isfinite(interval.high):

@@ -46,18 +46,23 @@ class Summary:
 @dataclass(frozen=True)
 class Difference:
     """B minus A of the medians, in seconds and by A's, with the permutation test's p; ``interval`` in seconds, of the
-    shift of the whole distribution, with 95 %."""
+    shift of the whole distribution, with 95 %.
+
+    Where ``rounds`` is above 0, that many rounds had a start of each: then ``seconds`` is by how much B lies behind A
+    within a round (stats.center), and p and interval are of these differences."""
 
     seconds: float
     relative: float
     p: float
     resolution: float  # seconds: no difference below it can be told
     interval: Interval | None = None
+    rounds: int = 0
 
 
 @dataclass(frozen=True)
 class PhaseDifference:
-    """One phase of A against B: medians in seconds; ``share`` of the whole difference, signed, 0 where it has none.
+    """One phase of A against B: medians in seconds, and ``seconds`` between them, or between A and B of a round, as
+    Difference has it; ``share`` of the whole difference, signed, 0 where it has none.
 
     ``p`` is made larger for there being several phases (Holm); ``significant`` also wants more than their resolution.
     """
@@ -65,6 +70,7 @@ class PhaseDifference:
     name: str
     a: float
     b: float
+    seconds: float
     p: float
     share: float
     waiting: str = ""

@@ -28,19 +28,20 @@ class _Row:
 
 
 def compare(
-    a: Sequence[Sample], b: Sequence[Sample], *, whole: float, p: float
+    a: Sequence[Sample], b: Sequence[Sample], rounds: Sequence[tuple[Sample, Sample]] = (), *, whole: float, p: float
 ) -> tuple[tuple[PhaseDifference, ...], tuple[str, ...]]:
     """Every phase of A against B, in their order, and sentences on what could not be compared.
 
-    ``whole`` is the difference in seconds that the shares are of, 0 where there is none. Failed samples have no say:
-    they broke off in the middle of a phase.
+    ``rounds`` are the samples of A and B that belong together, if any do. ``whole`` is the difference in seconds that
+    the shares are of, 0 where there is none. Failed samples have no say: they broke off in the middle of a phase.
     """
     sides = [[one for one in samples if one.completed and _sound(one)] for samples in (a, b)]
     if not all(sides):
         return (), ()
     cuts = _common(sides)
     names = _names(sides, cuts)
-    tables = [[row for one in side if (row := _merged(one, cuts, names))] for side in sides]
+    merged = [{id(one): row for one in side if (row := _merged(one, cuts, names))} for side in sides]
+    tables = [list(table.values()) for table in merged]
     reasons = tuple(
         f"{left_out} of {len(side)} completed samples of {side[0].label} have other phases: they are not in the table"
         for side, table in zip(sides, tables, strict=True)
@@ -50,18 +51,29 @@ def compare(
         return (), reasons
     found = []
     columns = [list(zip(*table, strict=True)) for table in tables]
+    pairs = [(merged[0][id(one)], merged[1][id(other)]) for one, other in rounds
+             if id(one) in merged[0] and id(other) in merged[1]]  # fmt: skip
+    apart_in_rounds = [
+        [round(theirs[at].seconds - ours[at].seconds, 6) for ours, theirs in pairs] for at in range(len(names))
+    ]
+    # Ten rounds cannot prove one phase of many: the smallest p of signed ranks times their number is above 0.01.
+    by_rounds = len(names) * stats.smallest_signed(len(pairs)) < p
     chances = stats.holm(
         [
+            stats.signed_rank_test(apart) if by_rounds else
             stats.permutation_test([row.seconds for row in one], [row.seconds for row in other])
-            for one, other in zip(*columns, strict=True)
+            for apart, one, other in zip(apart_in_rounds, *columns, strict=True)
         ]
-    )
-    for name, chance, one, other in zip(names, chances, *columns, strict=True):
+    )  # fmt: skip
+    for name, chance, within, one, other in zip(names, chances, apart_in_rounds, *columns, strict=True):
         before, after = (stats.median([row.seconds for row in rows]) for rows in (one, other))
         resolution = sum(stats.median([row.uncertainty for row in rows]) for rows in (one, other))
-        certain = chance < p and abs(after - before) > resolution
-        share = (after - before) / whole if whole else 0.0
-        found.append(PhaseDifference(JOIN.join(name), before, after, chance, share, _waiting([*one, *other]), certain))
+        apart = stats.center(within) if within else after - before
+        certain = chance < p and abs(apart) > resolution
+        share = apart / whole if whole else 0.0
+        found.append(
+            PhaseDifference(JOIN.join(name), before, after, apart, chance, share, _waiting([*one, *other]), certain)
+        )
     return tuple(found), reasons
 
 

@@ -1,4 +1,4 @@
-"""The order of a series and when it ends early. Pure."""
+"""The order of a series, which of its starts were of one round, and when it ends early. Pure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from imagecheck.launch.sample import Sample
 
 FIRST = 3  # starts of a label; when they all fail by the image itself, the others would too
+_NEARLY_ALL = 0.8  # of a label's starts are in a round with one of the other's, or rounds do not count
 
 
 def rounds(labels: Sequence[str], count: int, seed: int) -> list[str]:
@@ -17,6 +18,23 @@ def rounds(labels: Sequence[str], count: int, seed: int) -> list[str]:
     """
     draw = random.Random(seed)  # noqa: S311 - an order, not a secret; the seed is kept with the series
     return [label for _ in range(count) for label in draw.sample(list(labels), len(labels))]
+
+
+def pairs(a: Sequence[Sample], b: Sequence[Sample]) -> list[tuple[Sample, Sample]]:
+    """The starts of two labels that were of one round of one series, in their order.
+
+    Empty unless nearly all of both are: samples of two series, or of one that was thinned out, have no rounds.
+    """
+    sides: list[dict[tuple[str, int], list[Sample]]] = [{}, {}]
+    for side, samples in zip(sides, (a, b), strict=True):
+        for one in samples:
+            side.setdefault((one.series, (one.number - 1) // 2), []).append(one)  # two labels: two starts a round
+    found = [
+        (ours[0], theirs[0])
+        for at, ours in sides[0].items()
+        if len(ours) == len(theirs := sides[1].get(at, [])) == 1 and ours[0].label != theirs[0].label
+    ]
+    return found if len(found) >= _NEARLY_ALL * max(len(a), len(b)) else []
 
 
 class Stop:

@@ -105,7 +105,7 @@ def permutation_test(a: Sequence[float], b: Sequence[float], seed: int = 1) -> f
         whole = math.comb(len(ranks), few)
         below = sum(ways[: observed + 1])
         return min(1.0, 2 * min(below, whole - below + ways[observed]) / whole)
-    return _drawn(ranks, few, observed, random.Random(seed))  # noqa: S311 (no secret is made of it)
+    return _drawn(lambda dice: sum(dice.sample(ranks, few)), observed, seed)
 
 
 def shift_interval(a: Sequence[float], b: Sequence[float], side: float = 0.025) -> Interval:
@@ -120,6 +120,48 @@ def shift_interval(a: Sequence[float], b: Sequence[float], side: float = 0.025) 
         return Interval(-math.inf, math.inf, 1.0)
     known = sorted(other - one for one in a for other in b if math.isfinite(one) or math.isfinite(other))
     unknown = n * m - len(known)  # these may lie anywhere, so at either end
+    if rank <= unknown:
+        return Interval(-math.inf, math.inf, 1.0)
+    return Interval(known[rank - unknown - 1], known[len(known) - rank + unknown], 1 - 2 * wrong)
+
+
+def signed_rank_test(differences: Sequence[float]) -> float:
+    """p, two-sided, of Wilcoxon's signed ranks: were the labels drawn by lot within each round, how often so extreme?
+
+    A difference of 0 says nothing, nor does nan (both failed); ±inf is of one that failed alone. Exact, ties included,
+    up to some 400 rounds, beyond it drawn, as permutation_test().
+    """
+    known = [one for one in differences if one and not math.isnan(one)]
+    ranks = _ranks([abs(one) for one in known])
+    observed = sum(rank for rank, one in zip(ranks, known, strict=True) if one > 0)
+    if _signed_work(len(ranks)) > _LARGEST_EXACT:
+        return _drawn(lambda dice: _signed(ranks, dice), observed)
+    ways = _sums(ranks)
+    whole = 1 << len(ranks)
+    below = sum(ways[: observed + 1])
+    return min(1.0, 2 * min(below, whole - below + ways[observed]) / whole)
+
+
+def smallest_signed(rounds: int) -> float:
+    """The smallest p that signed_rank_test() can find in so many rounds: 8 of them for 0.01."""
+    return min(1.0, 2.0 ** (1 - rounds))
+
+
+def center(differences: Sequence[float]) -> float:
+    """By how much B lies behind A within the rounds: the median of all pairs' means (Hodges and Lehmann), the middle
+    of center_interval(). inf or -inf where half of them lie there; nan where nothing is known."""
+    known, unknown = _walsh(differences)
+    return (
+        median([*known, *[math.inf] * (unknown // 2), *[-math.inf] * (unknown - unknown // 2)]) if known else math.nan
+    )
+
+
+def center_interval(differences: Sequence[float], side: float = 0.025) -> Interval:
+    """How far B lies behind A within the rounds: the shifts that signed_rank_test() would not reject at 2 x ``side``,
+    which are order statistics of the means of all pairs of differences (Walsh; Tukey)."""
+    n = len(differences)
+    rank, wrong = _smallest_signed_rank(n, side)
+    known, unknown = _walsh(differences)
     if rank <= unknown:
         return Interval(-math.inf, math.inf, 1.0)
     return Interval(known[rank - unknown - 1], known[len(known) - rank + unknown], 1 - 2 * wrong)
@@ -163,19 +205,34 @@ def _work(few: int, of: int) -> int:
     return (few * of) * (few * 2 * of * of)
 
 
-def _sums(ranks: Sequence[int], few: int) -> list[int]:
-    """In how many ways ``few`` of the ranks have each sum.
+def _signed_work(n: int) -> int:
+    """The same of signed ranks: n additions, doubled ranks, n bits for each sum."""
+    return n * (n * (n + 1)) * n
+
+
+def _sums(ranks: Sequence[int], few: int | None = None) -> list[int]:
+    """In how many ways ``few`` of the ranks, or any number of them, have each sum.
 
     One whole number holds a table of sums, ``width`` bits for each: adding a rank to all of them is one shift.
     """
+    if few is None:
+        width = len(ranks) + 1
+        table = 1
+        for rank in ranks:
+            table += table << (rank * width)
+        return _unpacked(table, width, sum(ranks))
     width = math.comb(len(ranks), few).bit_length() + 1
     tables = [1] + [0] * few
     for number, rank in enumerate(ranks, 1):
         for size in range(min(few, number), max(0, few - len(ranks) + number - 1), -1):
             tables[size] += tables[size - 1] << (rank * width)
+    return _unpacked(tables[few], width, sum(sorted(ranks)[len(ranks) - few :]))
+
+
+def _unpacked(table: int, width: int, largest: int) -> list[int]:
+    """A table of _sums: the ways of each sum from 0 to ``largest``."""
     mask = (1 << width) - 1
-    largest = sum(sorted(ranks)[len(ranks) - few :])
-    raw = tables[few].to_bytes((largest + 1) * width // 8 + 1, "little")
+    raw = table.to_bytes((largest + 1) * width // 8 + 1, "little")
     found = []
     for place in range(largest + 1):
         first, last = place * width // 8, ((place + 1) * width + 7) // 8
@@ -183,16 +240,38 @@ def _sums(ranks: Sequence[int], few: int) -> list[int]:
     return found
 
 
-def _drawn(ranks: Sequence[int], few: int, observed: int, dice: random.Random) -> float:
+def _drawn(draw: Callable[[random.Random], int], observed: int, seed: int = 1) -> float:
     """p from drawn arrangements; valid also where it ends early because p is far from small (Besag & Clifford 1991)."""
+    dice = random.Random(seed)  # noqa: S311 (no secret is made of it)
     below = above = 1
     for drawn in range(1, RESAMPLES + 1):
-        total = sum(dice.sample(ranks, few))
+        total = draw(dice)
         below += total <= observed
         above += total >= observed
         if min(below, above) > _ENOUGH:
             return min(1.0, 2 * min(below, above) / (drawn + 1))
     return min(1.0, 2 * min(below, above) / (RESAMPLES + 1))
+
+
+def _signed(ranks: Sequence[int], dice: random.Random) -> int:
+    """The sum of those ranks whose sign is drawn as positive."""
+    signs = dice.getrandbits(len(ranks))
+    return sum(rank for place, rank in enumerate(ranks) if signs >> place & 1)
+
+
+def _walsh(differences: Sequence[float]) -> tuple[list[float], int]:
+    """The means of all pairs, each with itself too, in order, and how many are not known: these may lie anywhere."""
+    means = [(one + other) / 2 for at, one in enumerate(differences) for other in differences[at:]]
+    known = sorted(one for one in means if not math.isnan(one))
+    return known, len(means) - len(known)
+
+
+def _smallest_signed_rank(n: int, side: float) -> tuple[int, float]:
+    """As _smallest_rank(), among the means of all pairs of n differences."""
+    if _signed_work(n) > _LARGEST_EXACT:
+        spread = math.sqrt(n * (n + 1) * (2 * n + 1) / 24)
+        return max(0, math.floor(n * (n + 1) / 4 - normal_quantile(1 - side) * spread)), side
+    return _rank_beyond(_sums(range(1, n + 1)), 1 << n, side)
 
 
 def _smallest_rank(n: int, m: int, side: float) -> tuple[int, float]:
@@ -202,9 +281,14 @@ def _smallest_rank(n: int, m: int, side: float) -> tuple[int, float]:
     if _work(few, n + m) > _LARGEST_EXACT:
         spread = math.sqrt(n * m * (n + m + 1) / 12)
         return max(0, math.floor(n * m / 2 - normal_quantile(1 - side) * spread)), side
-    whole = math.comb(n + m, few)
+    ways = _sums(range(1, n + m + 1), few)[few * (few + 1) // 2 :]
+    return _rank_beyond(ways, math.comb(n + m, few), side)
+
+
+def _rank_beyond(ways: Sequence[int], whole: int, side: float) -> tuple[int, float]:
+    """How many of the smallest sums have at most ``side`` of all ways together, and what share they have."""
     rank = total = 0
-    for count in _sums(range(1, n + m + 1), few)[few * (few + 1) // 2 :]:
+    for count in ways:
         if total + count > side * whole:
             break
         total += count

@@ -33,6 +33,7 @@ class Told:
     a: Summary
     b: Summary
     difference: Difference | None
+    slower: float  # seconds by which B is, inf where it has no median and A has
     floor: float
     chance: float
     success_p: float
@@ -49,7 +50,7 @@ def sentence(verdict: Verdict, told: Told) -> str:
     if verdict in ("REGRESSED", "IMPROVED"):
         wrong = verdict == "REGRESSED"
         parts = []
-        if told.proven and (side(told.a.median, told.b.median) > 0) == wrong:
+        if told.proven and (told.slower > 0) == wrong:
             parts.append(_times_differ(told))
         if told.more_fail if wrong else told.fewer_fail:
             parts.append(_rates_differ(told, "more" if wrong else "less", subject=not parts))
@@ -134,6 +135,8 @@ def _slower(difference: Difference) -> str:
 
 
 def _counts(told: Told) -> str:
+    if told.difference and told.difference.rounds:
+        return f"{chance(told.chance)}, {told.difference.rounds} rounds"
     return f"{chance(told.chance)}, n {told.a.count} and {told.b.count}"
 
 
@@ -145,8 +148,14 @@ def _times_differ(told: Told) -> str:
     relative = f" ({percent(abs(difference.relative))})" if told.a.median else ""
     return (
         f"{b} is {seconds(abs(difference.seconds))}{relative} {_slower(difference)} than {a}: "
-        f"{seconds(told.b.median)} against {seconds(told.a.median)} ({_counts(told)}){_where(told)}"
+        f"{_medians(told)} ({_counts(told)}){_where(told)}"
     )
+
+
+def _medians(told: Told) -> str:
+    """Both; named as such where the difference is not theirs but that within rounds."""
+    named = "medians " if told.difference and told.difference.rounds else ""
+    return f"{named}{seconds(told.b.median)} against {seconds(told.a.median)}"
 
 
 def _where(told: Told) -> str:
@@ -156,11 +165,11 @@ def _where(told: Told) -> str:
     along = sorted((one for one in told.phases if one.share > 0), key=lambda one: -one.share)
     certain = [one for one in along if one.significant][:_MOST_PHASES]
     if certain:
-        named = " and ".join(f"'{one.name}' ({one.b - one.a:+.1f} s)" for one in certain)
+        named = " and ".join(f"'{one.name}' ({one.seconds:+.1f} s)" for one in certain)
         most = "most" if sum(one.share for one in certain) > 0.5 else "part"
         return f", {most} of it in {named}"
     if along:
-        largest = f"'{along[0].name}' ({along[0].b - along[0].a:+.1f} s)"
+        largest = f"'{along[0].name}' ({along[0].seconds:+.1f} s)"
         return f", in no phase for certain; the largest change is in {largest}"
     return ""
 
@@ -177,12 +186,11 @@ def _alike(told: Told) -> str:
     difference, a, b = told.difference, told.names.a, told.names.b
     if difference is None or difference.interval is None:
         return f"{a} and {b} do not differ"
-    interval = difference.interval
-    medians = f"{seconds(told.b.median)} against {seconds(told.a.median)}"
+    interval, medians = difference.interval, _medians(told)
     if interval.low > -told.floor and interval.high < told.floor:
         return (
             f"{b} and {a} differ by less than {_floor(told)}: {medians}"
-            f" (difference {_between(difference)}, n {told.a.count} and {told.b.count})"
+            f" (difference {_between(difference)}, {_counts(told)})"
         )
     return (
         f"{b} does not differ from {a} so that it shows: {medians} ({_counts(told)}); a difference of"
@@ -204,15 +212,15 @@ def _undecided(told: Told) -> str:
     if difference is None:
         failed = f"{told.a.failed} and {told.b.failed} of them failed" if told.a.failed or told.b.failed else ""
         return f"{have}{f' ({failed})' if failed else ''}{then}"
-    medians = f"{seconds(told.b.median)} against {seconds(told.a.median)}"
-    return f"{have}: {medians} (difference {_between(difference)}, {chance(told.chance)}){then}"
+    return f"{have}: {_medians(told)} (difference {_between(difference)}, {chance(told.chance)}){then}"
 
 
 def _between(difference: Difference) -> str:
     interval = difference.interval
     if interval is None or not math.isfinite(interval.low) or not math.isfinite(interval.high):
         return f"{difference.seconds:+.1f} s, give or take anything"
-    return f"{interval.low:+.1f} s to {interval.high:+.1f} s with 95 %"
+    where = " within a round" if difference.rounds else ""
+    return f"{interval.low:+.1f} s to {interval.high:+.1f} s{where} with 95 %"
 
 
 def _floor(told: Told, times: int = 1) -> str:

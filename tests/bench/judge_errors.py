@@ -1,7 +1,8 @@
 """How often the judge of launch times errs: `./dev python tests/bench/judge_errors.py [--trials N] [--table NAME]`.
 
-Prints the tables of docs/statistics.md. Pure arithmetic, some minutes. numpy draws and sorts; every verdict that hangs
-on an exact p is the real judge's, and of the others it judges a part again, which must come out the same.
+Prints the tables of docs/statistics.md: of series in rounds, with --files of one file against another. Pure arithmetic,
+some minutes. numpy draws and sorts; every verdict that hangs on an exact p is the real judge's, and of the others it
+judges a part again, which must come out the same.
 """
 
 import argparse
@@ -72,21 +73,21 @@ def drawn(kind, dice, spread, trials, n, slower):
 # ---- the judge, many times
 
 
-def samples(times, uncertainty):
-    """Two labels for the real judge."""
+def samples(times, uncertainty, files):
+    """Two labels for the real judge, of one series or of two."""
     n = len(times) // 2
     return tuple(
         [
-            Sample("bench", at, label, "launch", "", 0.0, float(one) if math.isfinite(one) else 1800.0,
-                   math.isfinite(one), uncertainty)
-            for at, one in enumerate(side, 1)
+            Sample(f"bench-{label if files else ''}", 2 * at + place, label, "launch", "", 0.0,
+                   float(one) if math.isfinite(one) else 1800.0, math.isfinite(one), uncertainty)
+            for at, one in enumerate(side)
         ]
-        for label, side in (("a", times[:n]), ("b", times[n:]))
+        for place, (label, side) in enumerate((("a", times[:n]), ("b", times[n:])), 1)
     )  # fmt: skip
 
 
-def real(times, uncertainty):
-    return judge.compare(*samples(times, uncertainty)).verdict
+def real(times, uncertainty, files=False):
+    return judge.compare(*samples(times, uncertainty, files)).verdict
 
 
 def about(times, n):
@@ -97,41 +98,65 @@ def about(times, n):
     return np.array([2 * (1 - _NORMAL.cdf(one)) for one in away])
 
 
-def verdicts(times, uncertainty, dice):
+def about_within(times, n):
+    """The same of signed ranks."""
+    apart = differences(times, n)
+    ranks = rankdata(np.abs(apart), axis=1) * (apart != 0)
+    spread = np.sqrt((ranks**2).sum(1))
+    away = np.abs((ranks * np.sign(apart)).sum(1)) / np.where(spread > 0, spread, 1)
+    return np.array([2 * (1 - _NORMAL.cdf(one)) for one in away])
+
+
+def differences(times, n):
+    """Within rounds; 0 where both failed."""
+    with np.errstate(invalid="ignore"):
+        return np.nan_to_num(times[:, n:] - times[:, :n], nan=0.0, posinf=np.inf, neginf=-np.inf)
+
+
+def shifts(a, b, files):
+    """What the interval of the difference is made of, in order, for each trial; its rank, and its share beyond."""
+    n = a.shape[1]
+    if files:
+        rank, wrong = stats._smallest_rank(n, n, 0.025)
+        return np.sort((b[:, None, :] - a[:, :, None]).reshape(-1, n * n), axis=1), rank, wrong
+    rank, wrong = stats._smallest_signed_rank(n, 0.025)
+    one, other = np.triu_indices(n)
+    return np.sort(((b - a)[:, one] + (b - a)[:, other]) / 2, axis=1), rank, wrong
+
+
+def verdicts(times, uncertainty, dice, files):
     """A verdict for each trial. AssertionError when the real judge differs where it was not asked."""
     n = times.shape[1] // 2
     a, b = times[:, :n], times[:, n:]
     before, after = np.median(a, axis=1), np.median(b, axis=1)
     with np.errstate(invalid="ignore"):
-        moved = after - before
+        moved = after - before if files else np.median(shifts(a, b, files)[0], axis=1)
     floor = np.maximum(judge.EFFECT * before, 2 * uncertainty)
-    p = about(times, n)
+    p = about(times, n) if files else about_within(times, n)
     clear = (p < 1e-4) & (np.abs(moved) > floor) & np.isfinite(times).all(axis=1)
     found = np.where(clear, np.where(moved > 0, "REGRESSED", "IMPROVED"), "INSUFFICIENT").astype(object)
     failed = np.isinf(times)
     more = np.abs(failed[:, n:].sum(1) - failed[:, :n].sum(1))
-    asked = ~clear & (((p < 0.05) & ~(np.abs(moved) <= floor)) | (more > 3))
+    asked = ~clear & (((p < 0.05) & ~(np.abs(moved) <= floor)) | (more > 3) | failed.any(axis=1) & ~(p > 0.1))
     quiet = ~clear & ~asked & ~failed.any(axis=1)
-    found[quiet] = np.where(passing(a[quiet], b[quiet], moved[quiet], floor[quiet]), "PASS", "INSUFFICIENT")
+    found[quiet] = np.where(passing(a[quiet], b[quiet], moved[quiet], floor[quiet], files), "PASS", "INSUFFICIENT")
     for at in np.flatnonzero(asked):
-        found[at] = real(times[at], uncertainty)
+        found[at] = real(times[at], uncertainty, files)
     for at in dice.choice(len(times), min(AGAIN, len(times)), replace=False):
-        told = real(times[at], uncertainty)
+        told = real(times[at], uncertainty, files)
         # With failures only the alarms are counted here.
         if told != found[at] and not (failed[at].any() and {told, found[at]} <= {"PASS", "INSUFFICIENT"}):
             raise AssertionError(f"the bench says {found[at]}, the judge {told}: {times[at].tolist()}")
     return found
 
 
-def passing(a, b, moved, floor):
+def passing(a, b, moved, floor, files):
     """Which of those that are not proven to differ are called equal."""
-    n = a.shape[1]
-    rank, wrong = stats._smallest_rank(n, n, 0.025)
     said = []
     for start in range(0, len(a), 1000):  # n x n differences of each trial: not all of them at once
         part = slice(start, start + 1000)
-        shifts = np.sort((b[part, None, :] - a[part, :, None]).reshape(-1, n * n), axis=1)
-        low, high = shifts[:, rank - 1], shifts[:, n * n - rank]
+        ordered, rank, wrong = shifts(a[part], b[part], files)
+        low, high = ordered[:, rank - 1], ordered[:, -rank]
         error = (high - low) / 2 / _NORMAL.inv_cdf(1 - wrong)
         shown = (_NORMAL.inv_cdf(1 - judge.P / 2) + _NORMAL.inv_cdf(judge.POWER)) * error
         within = (low > -floor[part]) & (high < floor[part])
@@ -139,18 +164,19 @@ def passing(a, b, moved, floor):
     return np.concatenate(said) if said else np.zeros(0, dtype=bool)
 
 
-def rates(kind, spread, n, trials, slower, seed=1):
+def rates(kind, spread, n, trials, slower, files=False, seed=1):
     """Shares of REGRESSED, IMPROVED, PASS and INSUFFICIENT; PASS and INSUFFICIENT are not told apart with failures."""
     dice = np.random.default_rng([seed, KINDS.index(kind), round(spread * 100), n, round(slower * 1000)])
     times, uncertainty = drawn(kind, dice, spread, trials, n, slower)
-    found = verdicts(times, uncertainty, dice)
+    found = verdicts(times, uncertainty, dice, files)
     return {one: float(np.mean(found == one)) for one in ("REGRESSED", "IMPROVED", "PASS", "INSUFFICIENT")}
 
 
-def table_of_verdicts(trials, slower):
+def table_of_verdicts(trials, slower, files):
     """Shares of REGRESSED and PASS; with ``slower`` the first is the power, without it the false alarms."""
     title = f"B takes {slower:.0%} longer" if slower else "identical images"
-    print(f"\n{title}, {trials:,} trials in each cell: REGRESSED / PASS, in %\n")
+    how = "two files" if files else "in rounds"
+    print(f"\n{title}, {how}, {trials:,} trials in each cell: REGRESSED / PASS, in %\n")
     print("| launches | spread | " + " | ".join(f"n = {n}" for n in SIZES) + " |")
     print("|---|---|" + "---|" * len(SIZES))
     worst = 0.0
@@ -158,7 +184,7 @@ def table_of_verdicts(trials, slower):
         for spread in SPREADS:
             cells = []
             for n in SIZES:
-                one = rates(kind, spread, n, trials, slower)
+                one = rates(kind, spread, n, trials, slower, files)
                 worst = max(worst, one["REGRESSED"], one["IMPROVED"])
                 equal = "" if kind is failing else f" / {100 * one['PASS']:.1f}"
                 cells.append(f"{100 * one['REGRESSED']:.2f}{equal}")
@@ -215,11 +241,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=10_000, help="of identical images; a fifth for the other tables")
     parser.add_argument("--table", choices=("errors", "power", "statistics"), help="only this one")
+    parser.add_argument("--files", action="store_true", help="launches of two series, which have no rounds in common")
     options = parser.parse_args()
     if options.table in ("errors", None):
-        table_of_verdicts(options.trials, 0.0)
+        table_of_verdicts(options.trials, 0.0, options.files)
     if options.table in ("power", None):
-        table_of_verdicts(options.trials // 5, SLOWER)
+        table_of_verdicts(options.trials // 5, SLOWER, options.files)
     if options.table in ("statistics", None):
         table_of_statistics(options.trials // 5)
     return 0

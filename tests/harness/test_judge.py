@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from imagecheck import cli, compare
 from imagecheck.errors import UsageError
-from imagecheck.launch import baseline, judge, sample
+from imagecheck.launch import baseline, judge, rounds, sample
 from imagecheck.launch.sample import PhaseTime, Sample
 
 PHASES = ("API accepted", "agent started", "broker connected", "first query")
@@ -22,7 +22,7 @@ PRINT = dict.fromkeys(sample.FINGERPRINT, "x")
 
 
 def series(label, n=10, *, slower=1.0, agent=0.0, spread=0.02, fail=0, seed=1, known=PRINT, merged=0):
-    """Launches of about 145 s; ``agent`` seconds more until the broker, ``fail`` of them failed."""
+    """Launches of about 145 s; ``agent`` seconds more until the broker, ``fail`` of them failed. Each is a series."""
     dice, found = random.Random(ascii(f"{label}{seed}")), []
     for number in range(1, n + 1):
         times = [slower * mean * dice.lognormvariate(0, spread) for mean in (2, 20, 40, 83)]
@@ -31,9 +31,64 @@ def series(label, n=10, *, slower=1.0, agent=0.0, spread=0.02, fail=0, seed=1, k
         if number <= merged:
             phases = (phases[0], PhaseTime(f"{PHASES[1]} + {PHASES[2]}", times[1] + times[2], 0.1), phases[3])
         done = number > fail
-        found.append(Sample("run", number, label, "launch", label, 1e9, sum(times), done, 0.1, phases, {}, known,
-                            "" if done else "kernel-panic"))  # fmt: skip
+        found.append(Sample(f"run of {label}", number, label, "launch", label, 1e9, sum(times), done, 0.1, phases, {},
+                            known, "" if done else "kernel-panic"))  # fmt: skip
     return found
+
+
+def in_rounds(old, new, drift=0.0, seed=1):
+    """The two as one series in rounds, in a cloud that is slower or faster by ``drift`` in each of them."""
+    dice = random.Random(seed)
+    sides = [], []
+    for at, both in enumerate(zip(old, new, strict=True)):
+        pace = dice.lognormvariate(0, drift)
+        for place, one in enumerate(dice.sample(both, 2), 1):
+            times = tuple(dataclasses.replace(phase, seconds=pace * phase.seconds) for phase in one.phases)
+            kept = dataclasses.replace(one, series="run", number=2 * at + place, phases=times)
+            sides[one.label == new[0].label].append(dataclasses.replace(kept, seconds=pace * one.seconds))
+    return sides
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_cloud_that_drifts_hides_nothing_from_rounds(seed):
+    slow = in_rounds(series("old", 20), series("new", 20, agent=12, seed=2), drift=0.2, seed=seed)
+    found = judge.compare(*slow)
+    assert (found.verdict, found.difference.rounds) == ("REGRESSED", 20)
+    assert found.difference.seconds == pytest.approx(12, abs=5)
+    assert "20 rounds" in found.sentence
+    assert "'broker connected' (+1" in found.sentence
+    same = judge.compare(*in_rounds(series("old", 20), series("new", 20, seed=2), drift=0.2, seed=seed))
+    assert same.verdict == "PASS"
+    apart = [[dataclasses.replace(one, series=one.label) for one in side] for side in slow]
+    assert judge.compare(*apart).verdict == "INSUFFICIENT", "all launches permuted, the drift hides it"
+
+
+@pytest.mark.parametrize(("n", "rounds"), [(5, 0), (7, 0), (8, 8), (10, 10)])
+def test_rounds_count_from_eight_on_and_fewer_still_show_what_is_large(n, rounds):
+    found = judge.compare(*in_rounds(series("old", n), series("new", n, slower=2)))
+    assert (found.verdict, found.difference.rounds) == ("REGRESSED", rounds)
+
+
+def test_ten_rounds_still_name_the_phase():
+    found = judge.compare(*in_rounds(series("old"), series("new", agent=12)))
+    assert "most of it in 'broker connected' (+1" in found.sentence
+
+
+def test_a_round_with_one_failure_says_which_is_worse_and_one_with_two_says_nothing():
+    one = judge.compare(*in_rounds(series("old", 12), series("new", 12, slower=1.2, fail=2)))
+    assert (one.verdict, one.difference.rounds) == ("REGRESSED", 12)
+    both = judge.compare(*in_rounds(series("old", 12, fail=2), series("new", 12, fail=2)))
+    assert both.verdict in ("PASS", "INSUFFICIENT")
+    assert math.isfinite(both.difference.seconds)
+
+
+def test_samples_that_were_thinned_out_have_no_rounds():
+    old, new = in_rounds(series("old", 20), series("new", 20))
+    assert len(rounds.pairs(old, new)) == 20
+    assert len(rounds.pairs(old[1:], new)) == 19
+    assert rounds.pairs(old[::2], new) == []
+    assert rounds.pairs(old, old) == []
+    assert rounds.pairs(series("old"), series("new")) == []
 
 
 def test_the_same_image_against_itself_passes():
@@ -144,12 +199,27 @@ def test_phases_that_were_merged_somewhere_are_merged_everywhere():
 NAMES = st.sampled_from(["p", "q", "p + q", "r", ""])
 wild = st.builds(
     Sample,
-    st.just("s"), st.integers(1, 9), st.sampled_from(["a", "b", ""]), st.sampled_from(["launch", "boot"]),
-    st.sampled_from(["", "1"]), st.just(0.0), st.one_of(st.sampled_from([0.0, 5.0]), st.floats(0, 1e11)),
+    st.sampled_from(["s", "t"]), st.integers(1, 24), st.sampled_from(["a", "b", ""]),
+    st.sampled_from(["launch", "boot"]), st.sampled_from(["", "1"]), st.just(0.0),
+    st.one_of(st.sampled_from([0.0, 5.0]), st.floats(0, 1e11)),
     st.booleans(), st.floats(0, 1e11),
     st.lists(st.builds(PhaseTime, NAMES, st.floats(0, 1e11)), max_size=4).map(tuple),
     st.just({}), st.dictionaries(st.sampled_from(["host", "cache"]), st.sampled_from(["", "1"])),
 )  # fmt: skip
+
+
+@st.composite
+def wild_rounds(draw):
+    """Two labels of one series, ten rounds."""
+    return [
+        [dataclasses.replace(draw(wild), series="s", number=2 * at + place, label=label) for at in range(10)]
+        for place, label in enumerate("ab", 1)
+    ]
+
+
+@given(wild_rounds())
+def test_any_rounds_get_a_verdict_that_can_be_shown(sides):
+    test_any_samples_get_a_verdict_that_can_be_shown.hypothesis.inner_test(*sides)
 
 
 @given(st.lists(wild, max_size=12), st.lists(wild, max_size=12))
@@ -311,11 +381,12 @@ def bench():
     return module
 
 
+@pytest.mark.parametrize("files", [False, True], ids=["rounds", "files"])
 @pytest.mark.parametrize("kind", ["jitter", "humps", "polled"])
-def test_identical_images_are_called_slower_in_at_most_one_of_a_hundred_gates(monkeypatch, kind):
+def test_identical_images_are_called_slower_in_at_most_one_of_a_hundred_gates(monkeypatch, kind, files):
     errors = bench()
     monkeypatch.setattr(errors, "AGAIN", 20)
-    found = errors.rates(getattr(errors, kind), 0.05, 10, 2000, 0.0)
+    found = errors.rates(getattr(errors, kind), 0.05, 10, 2000, 0.0, files)
     assert found["REGRESSED"] <= 0.01
 
 

@@ -108,6 +108,57 @@ def test_a_shift_within_its_interval_is_one_that_the_test_does_not_reject(values
             assert (p > 0.05) == inside or interval.high - interval.low < 0.5
 
 
+@given(st.lists(st.integers(-(10**6), 10**6).filter(bool), min_size=1, max_size=40, unique_by=abs))
+def test_without_ties_the_signed_ranks_are_wilcoxons(values):
+    apart = [float(one) for one in values]
+    assert stats.signed_rank_test(apart) == pytest.approx(theirs().wilcoxon(apart, method="exact").pvalue)
+
+
+APART = st.one_of(st.integers(-4, 4).map(float), st.sampled_from([math.inf, -math.inf, math.nan]))
+
+
+@given(st.lists(APART, max_size=9))
+def test_with_ties_and_failures_signed_ranks_count_every_arrangement(values):
+    known = [one for one in values if one and not math.isnan(one)]
+    ranks = theirs().rankdata([abs(one) for one in known]) if known else []
+    sums = [sum(rank for rank, up in zip(ranks, signs, strict=True) if up)
+            for signs in itertools.product((False, True), repeat=len(known))]  # fmt: skip
+    seen = sum(rank for rank, one in zip(ranks, known, strict=True) if one > 0)
+    tail = min(sum(one <= seen + 1e-9 for one in sums), sum(one >= seen - 1e-9 for one in sums)) / len(sums)
+    assert stats.signed_rank_test(values) == pytest.approx(min(1, 2 * tail))
+    assert stats.signed_rank_test(values) >= min(1, stats.smallest_signed(len(values)))
+
+
+def test_drawn_signs_agree_with_the_exact_ones(monkeypatch):
+    dice = random.Random(3)
+    apart = [dice.gauss(3, 8) for _ in range(30)]
+    exact, interval = stats.signed_rank_test(apart), stats.center_interval(apart)
+    monkeypatch.setattr(stats, "_LARGEST_EXACT", 0)
+    assert stats.signed_rank_test(apart) == pytest.approx(exact, abs=4 * math.sqrt(exact / stats.RESAMPLES) + 1e-3)
+    near = stats.center_interval(apart)
+    assert (near.low, near.high) == pytest.approx((interval.low, interval.high), abs=0.5)
+
+
+@given(st.lists(st.integers(-(10**6), 10**6), min_size=6, max_size=30, unique=True))
+def test_a_shift_within_the_interval_of_the_rounds_is_one_that_signed_ranks_do_not_reject(values):
+    apart = [4.0 * one for one in values]
+    interval = stats.center_interval(apart)
+    assert interval.low <= stats.center(apart) <= interval.high
+    assert interval.confidence >= 0.95
+    for shift, inside in ((interval.low - 0.25, False), (interval.low + 0.25, True), (interval.high + 0.25, False)):
+        p = stats.signed_rank_test([one - shift for one in apart])
+        assert (p > 0.05) == inside or interval.high - interval.low < 0.5
+
+
+@given(st.lists(APART | st.floats(-1e11, 1e11), max_size=20))
+@example([math.nan] * 8)
+@example([math.inf, -math.inf] * 8)
+def test_whatever_rounds_hold_has_a_center_within_its_interval(values):
+    interval, center = stats.center_interval(values), stats.center(values)
+    assert interval.low <= interval.high
+    assert math.isnan(center) or interval.low <= center <= interval.high
+
+
 @given(st.lists(WILD, max_size=20), st.lists(WILD, max_size=20))
 @example([], [])
 @example([1.0], [math.inf])

@@ -97,13 +97,16 @@ def against(launches: Told) -> list[str]:
 
 
 def _difference(told: Told) -> str:
-    words = f"B − A: {_signed(told.number('seconds'))}"
+    rounds = told.seconds("rounds")
+    words = f"B − A{' within a round' if rounds else ''}: {_signed(told.number('seconds'))}"
     if (relative := told.number("relative")) is not None:
         words += f", {_percent(100 * relative)}"
     if interval := told.at("interval"):
         words += f"; interval {_span(interval)}"
     if (p := told.number("p")) is not None:
         words += f"; p = {p:.3g}"
+    if rounds:
+        words += f" ({rounds:.0f} rounds)"
     return f"{words}; no difference below {told.seconds('resolution'):.1f} s can be told."
 
 
@@ -121,10 +124,9 @@ def _phases(judgement: Told) -> str:
         if one.true("significant"):
             words += '<span class="word"><strong>differs</strong>' + (f", p = {p:.2g}" if p is not None else "")
             words += (f", {100 * share:.0f} % of the whole difference" if share else "") + "</span>"
-        delta = b - a if a is not None and b is not None else None
         rows.append(
             f'<tr><th scope="row">{text(one.text("name"))}{words}</th><td class="n">{_s(a)}</td>'
-            f'<td class="n">{_s(b)}</td><td class="n">{_signed(delta)}</td>'
+            f'<td class="n">{_s(b)}</td><td class="n">{_signed(one.number("seconds"))}</td>'
             f'<td class="draw">{draw.pair(scale, a, b, bool(waiting))}</td></tr>'
         )
     legend = "".join(
