@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import functools
 import os
-import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,15 +18,15 @@ from imagecheck import (
     choice,
     diff,
     held,
-    injection,
     interrupts,
     judging,
     outlets,
     progress,
     sandbox,
+    summary,
     turns,
 )
-from imagecheck.cloud import connection, marks, retry
+from imagecheck.cloud import connection, marks
 from imagecheck.cloud.preflight import survey
 from imagecheck.definition import Definition
 from imagecheck.errors import ImagecheckError, NotReached, StepFailed, UsageError
@@ -35,21 +34,9 @@ from imagecheck.kept import Keep
 from imagecheck.options import KEEP, Launches, expired
 from imagecheck.outcomes import Series
 from imagecheck.redact import learn_named
-from imagecheck.report import (
-    Check,
-    Folder,
-    fault_lines,
-    html,
-    properties,
-    report_table,
-    series_properties,
-    series_table,
-    timeline_lines,
-    timings_table,
-)
+from imagecheck.report import Check, Folder
 from imagecheck.report.facts import Outcome
 from imagecheck.report.files import slug
-from imagecheck.report.terminal import clean
 from imagecheck.run import Road
 from imagecheck.series import walk as series_walk
 from imagecheck.site import Site
@@ -319,56 +306,11 @@ class Session:
 
     def _tell(self, name: str, one: _Image, road: Road) -> list[str]:
         """Write the reports of an image, and keep the lines about it. Returns why one could not be written."""
-        run, checks = road.facts(), list((one.checks or {}).values())
-        fault = road.faults[0] if road.faults else None
-        table = report_table(run, checks, road.measured, fault, accounting=road.end.accounting, left=road.end.left)
-        table |= {"injection": injection.as_json(road.cells)} if road.cells else {}
-        table |= {"launches": series_table(one.series)} if one.series else {}
-        unwritten: list[str] = []
-        try:
-            road.folder.write_report(table)
-            if road.measured:
-                road.folder.write_timings(timings_table(run, road.measured))
-        except UsageError as error:  # no room, or no rights: what was found is told on the terminal all the same
-            unwritten.append(str(error))
-        try:
-            road.folder.write_page(html.page(*road.folder.documents()))
-        except ImagecheckError as error:  # a page that cannot be made must not cost the run its other reports
-            progress.note(f"no report.html: {error}")
-        width = max(60, min(120, shutil.get_terminal_size((100, 24)).columns))
-        lines: list[str] = []
-        for one_fault in road.faults:
-            lines += [*fault_lines(one_fault, width=width), ""]
-        circumstances = ", ".join(
-            part for part in (run.acceleration, run.release if run.sandbox else run.cloud) if part
-        )
-        for measured in road.measured:
-            lines += [*timeline_lines(measured, width=width, circumstances=circumstances), ""]
-        lines += judging.lines(one.series, width, circumstances) if one.series else []
-        lines += [
-            f"again     {one.step}: {one.sentence} ({one.cause}); the second time it "
-            f"{'passed' if one.passed else 'failed too'}"
-            for one in run.retries
-        ]
-        if run.requests:
-            lines += [f"requests  {retry.sentence(run.requests)}"]
-        lines += [clean(line) for line in injection.table_lines(road.cells)]
-        lines += [f"known     {check.id}: {check.cause}" for check in checks if check.outcome == "known"]
-        today = datetime.now(UTC).date()
-        lines += [f"expired   {line}" for line in expired(one.choice.definition.known_failures, today)]
-        lines += [f"steps     {', '.join(f'{step} {took:.1f} s' for step, took in run.steps.items())}"]
-        if road.end.accounting:
-            lines += [f"cloud     {road.end.accounting}"]
-        lines += [f"LEFT      {line}" for line in road.end.left]
-        lines += road.end.lines
-        if run.sandbox:
-            lines += [f"sandbox   {self._release} stays up for the next run; `imagecheck sandbox down` stops it"]
-        if road.boxes.saved:
-            lines += [f"evidence  {road.folder.index}"]
-        lines += [f"NO REPORT {why}" for why in unwritten] or [f"report    {road.folder.page}"]
-        told = properties(run, road.measured, road.faults) + (series_properties(one.series) if one.series else [])
-        self.told.append({"image": name, "lines": lines, "properties": told})
-        return unwritten
+        checks = list((one.checks or {}).values())
+        known = expired(one.choice.definition.known_failures, datetime.now(UTC).date())
+        told = summary.write(road, checks, one.series, expired=known, release=self._release)
+        self.told.append({"image": name, "lines": told.lines, "properties": told.properties})
+        return told.unwritten
 
 
 def _other(named: str, datastore: str) -> choice.Choice:
