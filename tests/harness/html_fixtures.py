@@ -142,7 +142,8 @@ def launches(a: list[Sample], b: list[Sample]) -> dict[str, Any]:
         slow = name in ("userspace to cloud-init done", "broker connected")
         before = length * 2 if slow else length
         share = (length - before) / seconds
-        phases.append(PhaseDifference(name, before, length, 0.0004 if slow else 0.41, share, waiting, slow))
+        chance = 0.0004 if slow else 0.41
+        phases.append(PhaseDifference(name, before, length, length - before, chance, share, waiting, slow))
     judgement = Judgement(
         "IMPROVED",
         f"mariadb-debian is {-seconds:.1f} s ({-100 * seconds / of_a.median:.0f} %) faster than mariadb-debian-stock "
