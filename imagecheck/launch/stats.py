@@ -101,10 +101,7 @@ def permutation_test(a: Sequence[float], b: Sequence[float], seed: int = 1) -> f
     else:
         few, observed = len(a), sum(ranks[: len(a)])
     if _work(few, len(ranks)) <= _LARGEST_EXACT:
-        ways = _sums(ranks, few)
-        whole = math.comb(len(ranks), few)
-        below = sum(ways[: observed + 1])
-        return min(1.0, 2 * min(below, whole - below + ways[observed]) / whole)
+        return _two_sided(_sums(ranks, few), math.comb(len(ranks), few), observed)
     return _drawn(lambda dice: sum(dice.sample(ranks, few)), observed, seed)
 
 
@@ -115,14 +112,8 @@ def shift_interval(a: Sequence[float], b: Sequence[float], side: float = 0.025) 
     small samples without ties, wider than it need be with them; of two failed ones nothing is known.
     """
     n, m = len(a), len(b)
-    rank, wrong = _smallest_rank(n, m, side) if n and m else (0, 0.0)
-    if not rank:
-        return Interval(-math.inf, math.inf, 1.0)
     known = sorted(other - one for one in a for other in b if math.isfinite(one) or math.isfinite(other))
-    unknown = n * m - len(known)  # these may lie anywhere, so at either end
-    if rank <= unknown:
-        return Interval(-math.inf, math.inf, 1.0)
-    return Interval(known[rank - unknown - 1], known[len(known) - rank + unknown], 1 - 2 * wrong)
+    return _ends(known, n * m - len(known), *(_smallest_rank(n, m, side) if n and m else (0, 0.0)))
 
 
 def signed_rank_test(differences: Sequence[float]) -> float:
@@ -136,10 +127,7 @@ def signed_rank_test(differences: Sequence[float]) -> float:
     observed = sum(rank for rank, one in zip(ranks, known, strict=True) if one > 0)
     if _signed_work(len(ranks)) > _LARGEST_EXACT:
         return _drawn(lambda dice: _signed(ranks, dice), observed)
-    ways = _sums(ranks)
-    whole = 1 << len(ranks)
-    below = sum(ways[: observed + 1])
-    return min(1.0, 2 * min(below, whole - below + ways[observed]) / whole)
+    return _two_sided(_sums(ranks), 1 << len(ranks), observed)
 
 
 def smallest_signed(rounds: int) -> float:
@@ -159,12 +147,7 @@ def center(differences: Sequence[float]) -> float:
 def center_interval(differences: Sequence[float], side: float = 0.025) -> Interval:
     """How far B lies behind A within the rounds: the shifts that signed_rank_test() would not reject at 2 x ``side``,
     which are order statistics of the means of all pairs of differences (Walsh; Tukey)."""
-    n = len(differences)
-    rank, wrong = _smallest_signed_rank(n, side)
-    known, unknown = _walsh(differences)
-    if rank <= unknown:
-        return Interval(-math.inf, math.inf, 1.0)
-    return Interval(known[rank - unknown - 1], known[len(known) - rank + unknown], 1 - 2 * wrong)
+    return _ends(*_walsh(differences), *_smallest_signed_rank(len(differences), side))
 
 
 def normal_quantile(share: float) -> float:
@@ -240,6 +223,12 @@ def _unpacked(table: int, width: int, largest: int) -> list[int]:
     return found
 
 
+def _two_sided(ways: Sequence[int], whole: int, observed: int) -> float:
+    """p of a sum: twice its smaller tail, of the ways in which each sum comes about."""
+    below = sum(ways[: observed + 1])
+    return min(1.0, 2 * min(below, whole - below + ways[observed]) / whole)
+
+
 def _drawn(draw: Callable[[random.Random], int], observed: int, seed: int = 1) -> float:
     """p from drawn arrangements; valid also where it ends early because p is far from small (Besag & Clifford 1991)."""
     dice = random.Random(seed)  # noqa: S311 (no secret is made of it)
@@ -257,6 +246,14 @@ def _signed(ranks: Sequence[int], dice: random.Random) -> int:
     """The sum of those ranks whose sign is drawn as positive."""
     signs = dice.getrandbits(len(ranks))
     return sum(rank for place, rank in enumerate(ranks) if signs >> place & 1)
+
+
+def _ends(known: Sequence[float], unknown: int, rank: int, wrong: float) -> Interval:
+    """From the rank-th smallest to the rank-th largest, each beyond the true shift with a chance of ``wrong``; as the
+    unknown ones may lie anywhere, they are counted at either end."""
+    if rank <= unknown:
+        return Interval(-math.inf, math.inf, 1.0)
+    return Interval(known[rank - unknown - 1], known[len(known) - rank + unknown], 1 - 2 * wrong)
 
 
 def _walsh(differences: Sequence[float]) -> tuple[list[float], int]:
