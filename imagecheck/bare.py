@@ -176,6 +176,32 @@ def watch_connected(ground: Ground, guest_id: str, edges: Edges) -> Callable[[],
     return look
 
 
+def connects(ground: Ground, bare: BareBoot, edges: Edges, *, patience: float) -> bool:
+    """Wait for the agent at its broker, and leave the guest alone: a session costs one under emulation some seconds.
+
+    False after ``patience`` seconds, or when the broker cannot be asked: the guest is then worth a look inside.
+    StepFailed when its console shows that it is in vain.
+    """
+    end = time.monotonic() + patience
+
+    def connected() -> waits.Ready[bool] | waits.NotYet:
+        try:
+            if edges.look("broker_connected", time.time, lambda: consumers(ground, bare.injected.guest_id) > 0):
+                return waits.Ready(True)
+        except BrokerUnreachable:
+            return waits.Ready(False)
+        return waits.Ready(False) if time.monotonic() >= end else waits.NotYet("no consumer on its queue")
+
+    return waits.until(
+        connected,
+        reason="the guest agent to consume from its queue",
+        deadline=patience + AGENT_DEADLINE,
+        interval=1,
+        step="guest agent",
+        guard=bare.watch,
+    ).value
+
+
 def login(ground: Ground, bare: BareBoot, key: Path, edges: Edges, *, logs: bool = True) -> ssh.Guest:
     """Wait for SSH and for the end of cloud-init; StepFailed at once when console or logs show why that is in vain.
 

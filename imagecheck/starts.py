@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -26,7 +27,7 @@ from imagecheck.launch.sample import Kind, PhaseTime
 from imagecheck.run import Road
 
 MADE = ("instance", "server", "queue", "datastore_version", "image")  # what one start makes; removed before the next
-ENTER_AFTER = 240.0  # seconds: a launch that is measured is looked into from outside only, until it is late
+ENTER_AFTER = 240.0  # seconds: a start that is measured is looked at from outside only, until it is late
 END: Mapping[Kind, str] = {"launch": "first_query", "boot": "broker_connected", "server": "nova_active"}
 
 
@@ -105,9 +106,9 @@ class Starter:
         ground = self.ground(0)
         asked = self._ask(ground, self.road.image().id, f"{self.road.run}-warm", host)
         try:
-            return self._listed().wait_active(asked).value
+            return self._listed().wait_active(ground.cloud, asked).value
         finally:
-            self._listed().remove(ground.ledger, asked.entry)
+            self._listed().remove(ground.cloud, ground.ledger, asked.entry)
 
     def remove(self, worker: int) -> list[str]:
         """Remove what the last start made. Returns what is left, a line each."""
@@ -115,7 +116,7 @@ class Starter:
         if self.kind == "server":  # by the list that watches all of them: many at once are not to ask for each
             for entry in [one for one in ground.ledger.open if one.kind == "server" and one.id]:
                 with contextlib.suppress(ImagecheckError):  # what stays is tried again, and told, below
-                    self._listed().remove(ground.ledger, entry)
+                    self._listed().remove(ground.cloud, ground.ledger, entry)
         return cleanup.clean(ground.cloud, ground.ledger, only=MADE)
 
     def close(self) -> tuple[int, list[str]]:
@@ -160,21 +161,29 @@ class Starter:
             ground, image=image, public_key=self.road.public_key, edges=edges, name=name
         )
         made.server = booted.server
+
+        def timeline(found: measure.Look) -> Timeline:
+            return measure.boot(found, (made.began, accepted), edges).timeline
+
+        if bare.connects(ground, booted, edges, patience=ENTER_AFTER):
+            _end(made, edges, "boot", "")
+            login = functools.partial(bare.login, ground, booted, ground.key, edges, logs=False)
+            _phases(made, timeline(_look(ground, booted.server.id, login)))
+            return
         guest = bare.login(ground, booted, ground.key, edges)
         try:
             agent = bare.observe_agent(ground, booted, guest, edges)
             if agent.unasked:  # seen from inside, by a question every few seconds
                 edges.saw(END["boot"], time.time() - bare.INSIDE_EVERY, time.time())
             _end(made, edges, "boot", "its agent was not seen at the broker")
-            found = measure.look(ground, guest, booted.server.id)
-            _phases(made, measure.boot(found, (made.began, accepted), edges).timeline)
+            _phases(made, timeline(measure.look(ground, guest, booted.server.id)))
         finally:
             guest.forget()
 
     def _server(self, ground: Ground, image: str, name: str, made: Started) -> None:
         asked = self._ask(ground, image, name)
         made.began = asked.began
-        seen = self._listed().wait_active(asked)
+        seen = self._listed().wait_active(ground.cloud, asked)
         edges = Edges()
         edges.saw(END["server"], seen.last_no, seen.first_yes)
         _end(made, edges, "server", "")
