@@ -106,9 +106,9 @@ class Starter:
         ground = self.ground(0)
         asked = self._ask(ground, self.road.image().id, f"{self.road.run}-warm", host)
         try:
-            return self._listed().wait_active(ground.cloud, asked).value
+            return self._listed().wait_active(asked).value
         finally:
-            self._listed().remove(ground.cloud, ground.ledger, asked.entry)
+            self._listed().remove(ground.ledger, asked.entry)
 
     def remove(self, worker: int) -> list[str]:
         """Remove what the last start made. Returns what is left, a line each."""
@@ -116,7 +116,7 @@ class Starter:
         if self.kind == "server":  # by the list that watches all of them: many at once are not to ask for each
             for entry in [one for one in ground.ledger.open if one.kind == "server" and one.id]:
                 with contextlib.suppress(ImagecheckError):  # what stays is tried again, and told, below
-                    self._listed().remove(ground.cloud, ground.ledger, entry)
+                    self._listed().remove(ground.ledger, entry)
         return cleanup.clean(ground.cloud, ground.ledger, only=MADE)
 
     def close(self) -> tuple[int, list[str]]:
@@ -183,7 +183,7 @@ class Starter:
     def _server(self, ground: Ground, image: str, name: str, made: Started) -> None:
         asked = self._ask(ground, image, name)
         made.began = asked.began
-        seen = self._listed().wait_active(ground.cloud, asked)
+        seen = self._listed().wait_active(asked)
         edges = Edges()
         edges.saw(END["server"], seen.last_no, seen.first_yes)
         _end(made, edges, "server", "")

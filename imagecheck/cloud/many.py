@@ -61,9 +61,7 @@ def ask(
 class Listing:
     """The servers of one run, whose names all begin with ``prefix``. May be used from several threads.
 
-    No thread of its own: whoever finds the latest list too old fetches the next one, for all. What is asked about one
-    server goes by the caller's own ``cloud``: a connection keeps ten sockets open, and more threads than that would
-    make it drop one after each answer.
+    No thread of its own: whoever finds the latest list too old fetches the next one, for all.
     """
 
     def __init__(self, cloud: Cloud, prefix: str) -> None:
@@ -72,7 +70,7 @@ class Listing:
         self._watched: dict[str, _Watched] = {}
         self._next = 0.0
 
-    def wait_active(self, cloud: Cloud, asked: Asked) -> waits.Seen[nova.Server]:
+    def wait_active(self, asked: Asked) -> waits.Seen[nova.Server]:
         """Wait for ACTIVE: seen between the last list that did not say so and the first that did.
 
         Raises StepFailed with Nova's fault, or when the server vanishes.
@@ -87,7 +85,7 @@ class Listing:
                 return waits.NotYet(seen)
             looked = time.monotonic()
             try:
-                server = nova.show(cloud, asked.id)
+                server = nova.show(self._cloud, asked.id)
             except Missing:
                 raise StepFailed(nova.STEP, "the server has vanished from Nova", seen=f"server {asked.id}") from None
             nova.raise_fault(server)
@@ -102,11 +100,11 @@ class Listing:
         )  # fmt: skip
         return waits.Seen(found.value, min(mine.last_no, mine.first_yes), mine.first_yes)
 
-    def remove(self, cloud: Cloud, ledger: Ledger, entry: Entry) -> None:
+    def remove(self, ledger: Ledger, entry: Entry) -> None:
         """Delete the server, whatever its state, and wait until Nova does not know it any more. Raises TimedOut."""
         mine = self._watched.setdefault(entry.id, _Watched(0.0))
         try:
-            _delete(cloud, entry.id)
+            self._delete(entry.id)
             mine.listed, mine.looks = True, 0  # a list from before the request counts for nothing
 
             def gone() -> waits.Ready[None] | waits.NotYet:
@@ -115,7 +113,7 @@ class Listing:
                     return waits.NotYet("deleting")
                 # The list leaves it out before it is gone: deleted, and still cleaned up (nova/compute/manager.py,
                 # _complete_deletion); one that never came so far is in no list at all.
-                nova.show(cloud, entry.id)
+                nova.show(self._cloud, entry.id)
                 return waits.NotYet("deleting")
 
             waits.until(
@@ -128,6 +126,16 @@ class Listing:
             with self._lock:
                 self._watched.pop(entry.id, None)
         ledger.removed(entry)
+
+    def _delete(self, id: str) -> None:
+        def ask() -> waits.Ready[None]:
+            with asking(nova.STEP, "delete the server"):
+                self._cloud.admin.compute.delete_server(id, ignore_missing=False)
+            return waits.Ready(None)
+
+        waits.until(
+            ask, reason="Nova to take the deletion", deadline=60, interval=1, transient=(Hiccup,), step=nova.STEP
+        )
 
     def _fetch(self) -> None:
         """Fetch a list if the latest one is too old and nobody else is fetching."""
@@ -148,12 +156,3 @@ class Listing:
         finally:
             self._next = time.monotonic() + EVERY
             self._fetching.release()
-
-
-def _delete(cloud: Cloud, id: str) -> None:
-    def ask() -> waits.Ready[None]:
-        with asking(nova.STEP, "delete the server"):
-            cloud.admin.compute.delete_server(id, ignore_missing=False)
-        return waits.Ready(None)
-
-    waits.until(ask, reason="Nova to take the deletion", deadline=60, interval=1, transient=(Hiccup,), step=nova.STEP)

@@ -31,6 +31,7 @@ from imagecheck.redact import learn
 T = TypeVar("T")
 PATIENCE = 60.0  # seconds that a request is asked again for; a restart of an API behind a proxy takes about ten
 FRESH = 10.0  # seconds after a create during which a 404 may be a database replica or another worker lagging behind
+SOCKETS = 100  # kept open to a service; of requests' ten, fifty threads throw one away after nearly each answer
 SETTLE = 10.0  # seconds in which a create whose answer was lost shows in lists, if it was carried out
 _SERVICES = {
     "compute": "nova", "image": "glance", "network": "neutron", "database": "trove", "identity": "keystone",
@@ -115,6 +116,9 @@ class Session(sessions.Session):
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
+        for adapter in self.session.adapters.values():
+            if isinstance(adapter, sessions.TCPKeepAliveAdapter):
+                adapter.init_poolmanager(len(_SERVICES), SOCKETS)
         self.tally = Tally()
         self._silent: set[str] = set()
         self._made: dict[str, float] = {}  # id -> when it was made (monotonic)

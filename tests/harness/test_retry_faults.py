@@ -4,7 +4,10 @@ The cloud is a local HTTP server (fault_cloud.py): it stands for a cloud only to
 demand. Nothing of the libraries is replaced.
 """
 
+import http.server
+import threading
 import time
+from concurrent import futures
 
 import pytest
 from fault_cloud import PROJECT, SERVER, SERVICES, FaultCloud, answer, cut, reset, truncated
@@ -239,3 +242,36 @@ def test_an_entry_of_several_regions_is_used_in_the_one_that_is_named(faulty, tm
     assert connection.connect(read.owner.site).admin.config.region_name == "RegionOne"
     with pytest.raises(UsageError, match="RegionNine is not a valid region.*RegionZero"):
         connection.connect(there)
+
+
+def test_fifty_threads_keep_a_connection_each():
+    threads, dialled = 50, []
+    together = threading.Barrier(threads, timeout=30)
+
+    class Answers(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def setup(self):
+            dialled.append(self.client_address)
+            super().setup()
+
+        def do_GET(self):
+            together.wait()  # every one of them is under way before the first is answered
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    class Server(http.server.ThreadingHTTPServer):
+        request_queue_size = threads
+
+    with Server(("127.0.0.1", 0), Answers) as server, futures.ThreadPoolExecutor(threads) as pool:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        session, url = retry.Session(), f"http://127.0.0.1:{server.server_port}/"
+        for _ in range(3):
+            assert {one.status_code for one in pool.map(lambda _: session.get(url), range(threads))} == {200}
+        session.close()
+        server.shutdown()
+    assert len(dialled) == threads
