@@ -161,6 +161,11 @@ def consumers(ground: Ground, guest_id: str) -> int:
     return queue.consumers if queue else 0
 
 
+def connected(ground: Ground, guest_id: str, edges: Edges) -> bool:
+    """Whether the agent consumes from its queue, noted as an edge; asked until it does. Raises BrokerUnreachable."""
+    return edges.look("broker_connected", time.time, lambda: consumers(ground, guest_id) > 0)
+
+
 def watch_connected(ground: Ground, guest_id: str, edges: Edges) -> Callable[[], None]:
     """A look at the broker for the loops that wait for something else; silent when the broker cannot be asked."""
     asked = True
@@ -169,7 +174,7 @@ def watch_connected(ground: Ground, guest_id: str, edges: Edges) -> Callable[[],
         nonlocal asked
         if asked:
             try:
-                edges.look("broker_connected", time.time, lambda: consumers(ground, guest_id) > 0)
+                connected(ground, guest_id, edges)
             except BrokerUnreachable:
                 asked = False
 
@@ -184,16 +189,16 @@ def connects(ground: Ground, bare: BareBoot, edges: Edges, *, patience: float) -
     """
     end = time.monotonic() + patience
 
-    def connected() -> waits.Ready[bool] | waits.NotYet:
+    def seen() -> waits.Ready[bool] | waits.NotYet:
         try:
-            if edges.look("broker_connected", time.time, lambda: consumers(ground, bare.injected.guest_id) > 0):
+            if connected(ground, bare.injected.guest_id, edges):
                 return waits.Ready(True)
         except BrokerUnreachable:
             return waits.Ready(False)
         return waits.Ready(False) if time.monotonic() >= end else waits.NotYet("no consumer on its queue")
 
     return waits.until(
-        connected,
+        seen,
         reason="the guest agent to consume from its queue",
         deadline=patience + AGENT_DEADLINE,
         interval=1,
@@ -250,11 +255,11 @@ def observe_agent(
     unasked = ""
     began = asked = time.monotonic()
 
-    def connected() -> waits.Ready[None] | waits.NotYet:
+    def there() -> waits.Ready[None] | waits.NotYet:
         nonlocal unasked, asked
         if not unasked:
             try:
-                if edges.look("broker_connected", time.time, lambda: consumers(ground, guest_id) > 0):
+                if connected(ground, guest_id, edges):
                     return waits.Ready(None)
                 return waits.NotYet("0 consumers on its queue")
             except BrokerUnreachable as error:
@@ -269,7 +274,7 @@ def observe_agent(
     watch.enter(guest)
     try:
         waits.until(
-            connected,
+            there,
             reason="the guest agent to consume from its queue",
             deadline=AGENT_DEADLINE,
             interval=1,
